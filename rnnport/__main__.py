@@ -1,0 +1,5 @@
+"""``python -m rnnport`` is the ``rnnport`` program."""
+
+from rnnport.cli.main import main
+
+main()

@@ -1,0 +1,41 @@
+"""How every command ends: an error becomes one message on stderr and the designed exit code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from rnnport.errors import RnnportError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEBUG = "RNNPORT_DEBUG"
+INTERRUPTED = 130
+
+
+def ends_well(command: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a command: no traceback for a user's mistake (``--debug`` shows it)."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except RnnportError as error:
+            if os.environ.get(DEBUG):
+                raise
+            print(f"rnnport: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            print("rnnport: interrupted", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from error
+        except BrokenPipeError as error:  # the reader of our stdout went away: not our failure
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from error
+
+    return wrapped

@@ -1,0 +1,1 @@
+"""READ and REWRITE ONNX graphs; imports onnx."""

@@ -1,0 +1,1 @@
+"""IS IT THE SAME? Cases, comparison and report; imports numpy."""

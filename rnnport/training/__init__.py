@@ -1,0 +1,1 @@
+"""TRAIN: data to checkpoint, with recipes, tasks and models; imports torch and Lightning."""
