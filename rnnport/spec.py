@@ -18,13 +18,20 @@ Dim = int | str  # a fixed size, or the name of a symbolic axis such as "batch"
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One graph input or output; its axes are sizes or the names of symbolic axes."""
+    """One graph input or output; its axes are sizes or the names of symbolic axes.
+
+    ``mean`` and ``std`` are typical raw values per feature (the last axis; one number stands for
+    all), ``high`` the largest id of an integer input: tests and benches draw their inputs so.
+    """
 
     name: str
     dtype: str  # NumPy's name: "float32", "int64", …
     shape: tuple[Dim, ...]
     batch_axis: int | None = None
     time_axis: int | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    high: int | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,9 @@ def _tensor(item: Mapping[str, Any]) -> TensorSpec:
         shape=_shape(item["shape"]),
         batch_axis=item.get("batch_axis"),
         time_axis=item.get("time_axis"),
+        mean=tuple(item.get("mean", ())),
+        std=tuple(item.get("std", ())),
+        high=item.get("high"),
     )
 
 
