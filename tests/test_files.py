@@ -1,0 +1,74 @@
+"""Outputs are written whole or not at all."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from rnnport.errors import OutputExistsError, WriteError
+from rnnport.files import replacing
+
+
+def folder_of(path):
+    return sorted(entry.name for entry in path.iterdir())
+
+
+def test_the_output_takes_its_name_when_the_block_ends_well(tmp_path):
+    target = tmp_path / "model.onnx"
+    with replacing(target) as temporary:
+        temporary.write_bytes(b"whole")
+        assert folder_of(tmp_path) == [temporary.name]
+    assert folder_of(tmp_path) == ["model.onnx"]
+    assert target.read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_output_and_nothing_else(tmp_path, failure):
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"old")
+
+    def fail_half_way():
+        with replacing(target, overwrite=True) as temporary:
+            temporary.write_bytes(b"half")
+            raise failure
+
+    with pytest.raises(failure):
+        fail_half_way()
+    assert folder_of(tmp_path) == ["model.onnx"]
+    assert target.read_bytes() == b"old"
+
+
+def test_an_existing_output_is_refused_without_overwrite(tmp_path):
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"old")
+    with pytest.raises(OutputExistsError, match="--overwrite"), replacing(target):
+        pytest.fail("the block must not run")
+    assert target.read_bytes() == b"old"
+
+
+def test_a_full_disk_is_a_write_error_and_leaves_the_old_output(tmp_path):
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"old")
+    with (
+        pytest.raises(WriteError, match=os.strerror(errno.ENOSPC)) as caught,
+        replacing(target, overwrite=True),
+        Path("/dev/full").open("wb", buffering=0) as device,
+    ):
+        device.write(b"more than fits")
+    assert caught.value.exit_code == 3
+    assert folder_of(tmp_path) == ["model.onnx"]
+    assert target.read_bytes() == b"old"
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(WriteError, match="nowhere"), replacing(tmp_path / "nowhere" / "m.onnx"):
+        pytest.fail("the block must not run")
+
+
+def test_the_output_has_the_permissions_of_an_ordinary_new_file(tmp_path):
+    ordinary, replaced = tmp_path / "ordinary", tmp_path / "replaced"
+    ordinary.touch()
+    with replacing(replaced) as temporary:
+        temporary.write_bytes(b"x")
+    assert replaced.stat().st_mode == ordinary.stat().st_mode
