@@ -1,0 +1,80 @@
+"""The values that data arrives in: labelled sequences to classify, series to forecast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences of one batchable array, one label each.
+
+    ``x`` is ``[n, time, features]``, float32 or uint8, padded with zeros; ``y`` is int64 ``[n]``,
+    an index into the classes, or None where there are no labels; ``lengths`` is int64 ``[n]``, or
+    None where every sequence is as long as the array.
+    """
+
+    x: Array
+    y: Array | None = None
+    lengths: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: Array | slice) -> Sequences:
+        """The sequences at these rows, in this order."""
+        y = None if self.y is None else self.y[rows]
+        lengths = None if self.lengths is None else self.lengths[rows]
+        return Sequences(self.x[rows], y, lengths)
+
+
+@dataclass(frozen=True)
+class ClassifyData:
+    """Labelled sequences in their three parts; a part that was not asked for has no rows."""
+
+    name: str
+    sha256: str
+    classes: tuple[str, ...]
+    train: Sequences
+    validation: Sequences
+    test: Sequences
+
+
+@dataclass(frozen=True)
+class Series:
+    """Columns of numbers along one time axis, oldest row first.
+
+    ``values`` is float64 ``[time, columns]``; ``times`` is datetime64[us] or int64 ``[time]``,
+    strictly increasing, or None; ``frequency`` is polars' duration text ("1h", "15m", "1mo"),
+    or "1bd" for business days, or None where the steps follow no rule.
+    """
+
+    values: Array
+    columns: tuple[str, ...]
+    times: Array | None = None
+    time_column: str | None = None
+    frequency: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class ForecastData:
+    """A series with the row ranges whose values are to be forecast in each part.
+
+    The lookback of a part's first windows may reach back into the part before it, so that every
+    row of the range is forecast; nothing of a range is ever a target of another part.
+    """
+
+    name: str
+    sha256: str
+    series: Series
+    train: range
+    validation: range
+    test: range
