@@ -1,0 +1,115 @@
+"""The arrays that a case feeds: realistic inputs, lengths and states, drawn from its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnport.errors import RequestError
+from rnnport.parity.cases import Case
+from rnnport.spec import ModelSpec, StateSpec, TensorSpec
+
+Array = NDArray[Any]
+
+OTHER_SIZE = 3  # of a symbolic axis that is neither batch nor time
+
+
+def draw(spec: ModelSpec, case: Case) -> dict[str, Array]:
+    """Every graph input by name; what lies past a row's length is as wild as what lies before it.
+
+    Raises:
+        RequestError: an input has a dtype that nothing can be drawn for.
+    """
+    random = np.random.default_rng(case.seed)
+    feeds = {tensor.name: _input(tensor, case, random) for tensor in spec.data_inputs()}
+    if spec.lengths is not None:
+        lengths = case.lengths or (case.time,) * case.batch
+        feeds[spec.lengths] = np.asarray(lengths, dtype=np.int64)  # [batch]
+    for state in spec.states:
+        feeds[state.input] = _state(state, case, random)
+    return feeds
+
+
+def initial_state(state: StateSpec, batch: int) -> Array:
+    """The spec's initial state, ``[batch, …]``."""
+    shape = tuple(OTHER_SIZE if isinstance(size, str) else size for size in state.shape[1:])
+    one = np.broadcast_to(np.asarray(state.initial, dtype=state.dtype), shape)
+    return np.broadcast_to(one, (batch, *shape)).copy()
+
+
+def rows(spec: ModelSpec, feeds: Mapping[str, Array], row: int, steps: int) -> dict[str, Array]:
+    """The feeds of one row alone, its inputs cut to ``steps``."""
+    alone = {}
+    for tensor in spec.data_inputs():
+        array = take(feeds[tensor.name], tensor.batch_axis, row, row + 1)
+        alone[tensor.name] = take(array, tensor.time_axis, 0, steps)
+    for name in {state.input for state in spec.states} | ({spec.lengths} - {None}):
+        alone[str(name)] = feeds[str(name)][row : row + 1]
+    return alone
+
+
+def piece(spec: ModelSpec, feeds: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
+    """The time steps ``start`` to ``stop`` of the inputs, with the lengths that are left there."""
+    part = {
+        tensor.name: take(feeds[tensor.name], tensor.time_axis, start, stop)
+        for tensor in spec.data_inputs()
+    }
+    if spec.lengths is not None:
+        part[spec.lengths] = np.clip(feeds[spec.lengths] - start, 0, stop - start)
+    return part
+
+
+def take(array: Array, axis: int | None, start: int, stop: int) -> Array:
+    """``array[start:stop]`` along one axis; all of it where there is no such axis."""
+    if axis is None:
+        return array
+    return array[(slice(None),) * axis + (slice(start, stop),)]
+
+
+def _input(tensor: TensorSpec, case: Case, random: np.random.Generator) -> Array:
+    shape = tuple(_size(tensor, axis, case) for axis in range(len(tensor.shape)))
+    dtype = _dtype(tensor.dtype, tensor.name)
+    if dtype.kind == "b":
+        return random.integers(0, 2, shape).astype(dtype)
+    if dtype.kind in "iu" and not tensor.mean:
+        high = 1 if tensor.high is None else tensor.high
+        return random.integers(0, high + 1, shape).astype(dtype)
+    mean = np.asarray(tensor.mean or 0.0)
+    std = np.asarray(tensor.std or 1.0)
+    values: Array = random.standard_normal(shape) * std + mean
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        top = limits.max if tensor.high is None else tensor.high
+        values = np.clip(np.rint(values), limits.min, top)
+    return values.astype(dtype)
+
+
+def _size(tensor: TensorSpec, axis: int, case: Case) -> int:
+    size = tensor.shape[axis]
+    if axis == tensor.batch_axis:
+        return case.batch
+    if axis == tensor.time_axis:
+        return case.time
+    return OTHER_SIZE if isinstance(size, str) else size
+
+
+def _state(state: StateSpec, case: Case, random: np.random.Generator) -> Array:
+    zero = initial_state(state, case.batch)
+    if case.states == "zero" or zero.dtype.kind != "f":  # a counter or a flag has no random value
+        return zero
+    return (zero + random.uniform(-1.0, 1.0, zero.shape)).astype(zero.dtype)
+
+
+def _dtype(name: str, tensor: str) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(name)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "biuf":
+        raise RequestError(
+            f"the input '{tensor}' holds {name}; inputs can be drawn for numbers only"
+        )
+    return dtype
