@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnnport.data.types import Array
+from rnnport.data.types import Array, Sequences
 from rnnport.errors import DataError
 
 TRAIN_SHARE = 0.7
@@ -33,7 +33,7 @@ def stratified(y: Array, share: float, seed: int) -> tuple[Array, Array]:
     0 nor 1.
 
     Raises:
-        DataError: ``share`` is not within 0 and 1.
+        DataError: ``share`` is below 0, or 1 or more.
     """
     if not 0 <= share < 1:
         raise DataError(f"a share of {share} cannot be set aside: it is at least 0 and below 1")
@@ -47,3 +47,16 @@ def stratified(y: Array, share: float, seed: int) -> tuple[Array, Array]:
             count = min(max(count, 1), len(rows) - 1)
         aside[rows[np.argsort(keys[rows], kind="stable")[:count]]] = True
     return np.flatnonzero(~aside), np.flatnonzero(aside)
+
+
+def hold_out(data: Sequences, share: float, seed: int) -> tuple[Sequences, Sequences]:
+    """Labelled sequences without, and those of, a stratified share; a share of 0 copies nothing.
+
+    Raises:
+        DataError: ``share`` is below 0, or 1 or more.
+    """
+    assert data.y is not None  # only labelled data is split by label
+    if share == 0:
+        return data, data.take(slice(0, 0))
+    kept, aside = stratified(data.y, share, seed)
+    return data.take(kept), data.take(aside)

@@ -34,7 +34,8 @@ def gather(values: Array, starts: Array, lookback: int, horizon: int) -> tuple[A
     """The windows at ``starts``: their lookback and their horizon.
 
     The series is ``[time, columns]``, the answer ``[windows, lookback, columns]`` and
-    ``[windows, horizon, columns]``. Only these windows are copied; the view over the series costs nothing.
+    ``[windows, horizon, columns]``. Only these windows are copied, nothing of the rest of the
+    series.
     """
     view = sliding_window_view(values, lookback + horizon, axis=0)  # [rows, columns, window]
     windows = np.moveaxis(view[starts], -1, 1)

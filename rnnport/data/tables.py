@@ -1,0 +1,240 @@
+"""Tables as series: CSV and Parquet, whole, piece by piece, or their last rows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnport.data.blocks import ROWS, Block, blocks, column_names
+from rnnport.data.times import find_frequency, parse_times
+from rnnport.data.types import Array, Series
+from rnnport.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_TIME_NAMES = ("date", "datetime", "time", "timestamp", "ds", "index", "", "unnamed: 0")
+_FREQUENCY_ROWS = 1000  # the frequency shows better in these than in a short lookback
+_SHOWN = 12  # column names that a message lists
+
+
+@dataclass(frozen=True)
+class _Layout:
+    path: Path
+    columns: tuple[str, ...]
+    time_column: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.columns if self.time_column is None else (self.time_column, *self.columns)
+
+
+def read_table(
+    path: str | Path, columns: Sequence[str] | None = None, time_column: str | None = None
+) -> Series:
+    """Read a whole table.
+
+    ``columns`` are found by name, in any order; None takes every column but the time's.
+    ``time_column`` None looks for one: a column with a usual name ("date", "timestamp", "ds", …)
+    that holds timestamps or whole numbers, or else a first column that holds timestamps.
+
+    Raises:
+        DataError: the file cannot be read, a column is not there, a value is not a finite number,
+            or the times do not rise; the message names row and column.
+        MissingExtraError: the readers are not installed.
+    """
+    return _join(pieces(path, columns, time_column=time_column))
+
+
+def pieces(
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    rows: int = ROWS,
+    *,
+    time_column: str | None = None,
+) -> Iterator[Series]:
+    """Read a table of any size as consecutive series of ``rows`` rows; the last may be shorter.
+
+    Memory holds a few pieces, however large the file. The pieces carry no frequency. Raises what
+    ``read_table`` raises, when the row in question is reached.
+    """
+    layout = _layout(Path(path), columns, time_column)
+    yield from _parsed(_cut(blocks(layout.path, layout.names), rows), layout)
+
+
+def read_tail(
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    time_column: str | None = None,
+    rows: int = ROWS,
+    progress: Callable[[int], None] | None = None,
+) -> Series:
+    """The last ``rows`` rows of a table of any size; fewer where it has fewer.
+
+    Only the end of the table is checked and kept in memory; ``progress`` is told the number of
+    rows passed so far. Raises what ``read_table`` raises.
+    """
+    layout = _layout(Path(path), columns, time_column)
+    enough = max(rows, _FREQUENCY_ROWS)
+    kept: deque[Block] = deque()
+    end = 0
+    for offset, frame in blocks(layout.path, layout.names, last=enough):
+        kept.append((offset, frame))
+        end = offset + frame.height
+        while end - (kept[0][0] + kept[0][1].height) >= enough:
+            kept.popleft()
+        if progress is not None:
+            progress(end)
+    # values are checked only where they are asked for; the times before them show the frequency
+    cut = (_from(block, end - rows) for block in kept if block[0] + block[1].height > end - rows)
+    series = _join(_parsed(cut, layout))
+    if layout.time_column is None or len(series) >= enough:
+        return series
+    times = _join(_parsed(kept, replace(layout, columns=()))).times
+    assert times is not None  # the layout has a time column
+    return replace(series, frequency=find_frequency(times[-enough:]))
+
+
+def _from(block: Block, first: int) -> Block:
+    offset, frame = block
+    skip = max(0, first - offset)
+    return offset + skip, frame[skip:]
+
+
+def _join(parts: Iterable[Series]) -> Series:
+    series = list(parts)
+    values = np.concatenate([part.values for part in series])
+    times = [part.times for part in series if part.times is not None]
+    if not times:
+        return replace(series[0], values=values)
+    joined = np.concatenate(times)
+    return replace(series[0], values=values, times=joined, frequency=find_frequency(joined))
+
+
+def _layout(path: Path, columns: Sequence[str] | None, time_column: str | None) -> _Layout:
+    """Find the columns in the file, before the first row is parsed."""
+    names = column_names(path)
+    missing = [name for name in (time_column, *(columns or ())) if name not in (None, *names)]
+    if missing:
+        raise DataError(f"{path} has no column '{missing[0]}'; it has {_listed(names)}")
+    first = next(blocks(path, names), None)
+    if first is None:
+        raise DataError(f"{path} has a header and no rows")
+    if time_column is None:
+        free = [name for name in names if name not in (columns or ())]
+        time_column = _find_time_column(first[1].head(100), free)
+    chosen = columns if columns is not None else [name for name in names if name != time_column]
+    if not chosen:
+        raise DataError(f"{path} has no column but '{time_column}', the time; there are no values")
+    return _Layout(path, tuple(chosen), time_column)
+
+
+def _find_time_column(frame: pl.DataFrame, free: Sequence[str]) -> str | None:
+    for name in free:
+        usual = name.strip().lower() in _TIME_NAMES
+        if not usual and name != frame.columns[0]:
+            continue
+        times = parse_times(frame[name])
+        if times.null_count() == 0 and (usual or not times.dtype.is_integer()):
+            return name
+    return None
+
+
+def _cut(source: Iterable[Block], rows: int) -> Iterator[Block]:
+    """The same rows in blocks of exactly ``rows``; only the last may be smaller."""
+    start, waiting = 0, []
+    held = 0
+    for _, frame in source:
+        waiting.append(frame)
+        held += frame.height
+        while held >= rows:
+            whole = waiting[0] if len(waiting) == 1 else _stack(waiting)
+            yield start, whole[:rows]
+            start, held, waiting = start + rows, held - rows, [whole[rows:]]
+    if held:
+        yield start, _stack(waiting)
+
+
+def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.concat(frames)
+
+
+def _parsed(source: Iterable[Block], layout: _Layout) -> Iterator[Series]:
+    before: Any = None  # the last time of the piece before
+    for offset, frame in source:
+        times = None
+        if layout.time_column is not None:
+            times = _times(frame[layout.time_column], offset, layout, before)
+            before = times[-1]
+        values = np.empty((frame.height, len(layout.columns)))
+        for i, name in enumerate(layout.columns):
+            values[:, i] = _numbers(frame[name], offset, layout)
+        yield Series(values, layout.columns, times, layout.time_column)
+
+
+def _numbers(column: pl.Series, offset: int, layout: _Layout) -> Array:
+    import polars as pl
+
+    text = column.str.strip_chars() if column.dtype == pl.String else column
+    numbers = text if _convertible(column) else pl.Series(column.name, [None] * len(column))
+    values = numbers.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if len(wrong):
+        found = _found(column[int(wrong[0])])
+        raise DataError(
+            f"{_at(layout, offset + int(wrong[0]))}, column '{column.name}': {found} is not a "
+            "finite number; fill or drop such rows, or choose other columns"
+        )
+    return values
+
+
+def _convertible(column: pl.Series) -> bool:
+    import polars as pl
+
+    return column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean, pl.Null)
+
+
+def _times(column: pl.Series, offset: int, layout: _Layout, before: Any) -> Array:
+    parsed = parse_times(column)
+    if parsed.null_count():
+        row = int(parsed.is_null().arg_max() or 0)
+        raise DataError(
+            f"{_at(layout, offset + row)}, time column '{column.name}': {_found(column[row])} is "
+            "not a time; write ISO 8601 such as 2016-07-01 13:00:00, or whole numbers"
+        )
+    times: Array = parsed.to_numpy()
+    if before is not None and before.dtype != times.dtype:
+        raise DataError(
+            f"{_at(layout, offset)}: the time column '{column.name}' changes between whole "
+            "numbers and timestamps"
+        )
+    chain = times if before is None else np.concatenate([np.atleast_1d(before), times])
+    wrong = np.flatnonzero(chain[1:] <= chain[:-1])
+    if len(wrong):
+        later = int(wrong[0]) + 1
+        what = "twice" if chain[later] == chain[later - 1] else f"after {chain[later - 1]}"
+        raise DataError(
+            f"{_at(layout, offset + later - (before is not None))}: time {chain[later]} comes "
+            f"{what}; sort the rows by '{column.name}' and keep one row a time"
+        )
+    return times
+
+
+def _at(layout: _Layout, row: int) -> str:
+    return f"{layout.path}, row {row + 1} below the header"
+
+
+def _found(value: object) -> str:
+    return "an empty cell" if value is None or value == "" else f"'{value}'"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
