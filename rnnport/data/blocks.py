@@ -57,7 +57,7 @@ def blocks(path: Path, columns: Sequence[str], last: int | None = None) -> Itera
     with _errors_of(path):
         for offset, batch in raw(path, list(columns), last):
             if batch.num_rows:
-                yield offset, _frame(batch)
+                yield offset, _frame(batch, columns)
 
 
 def _schema(path: Path) -> list[str]:
@@ -117,11 +117,12 @@ def _csv_form(path: Path) -> Any:
     return pyarrow.csv.ParseOptions(delimiter=delimiter)
 
 
-def _frame(batch: Any) -> pl.DataFrame:
+def _frame(batch: Any, columns: Sequence[str]) -> pl.DataFrame:
     import polars as pl
 
     frame = pl.from_arrow(batch)
     assert isinstance(frame, pl.DataFrame)  # a record batch always becomes one
+    frame.columns = list(columns)  # an index without a name has been given one
     return frame
 
 

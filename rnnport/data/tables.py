@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnport.data.blocks import ROWS, Block, blocks, column_names
-from rnnport.data.times import find_frequency, parse_times
+from rnnport.data.times import find_frequency, parse_times, time_text
 from rnnport.data.types import Array, Series
 from rnnport.errors import DataError
 
@@ -127,20 +127,24 @@ def _layout(path: Path, columns: Sequence[str] | None, time_column: str | None) 
         raise DataError(f"{path} has a header and no rows")
     if time_column is None:
         free = [name for name in names if name not in (columns or ())]
-        time_column = _find_time_column(first[1].head(100), free)
+        time_column = _find_time_column(first[1].head(1), free)
     chosen = columns if columns is not None else [name for name in names if name != time_column]
     if not chosen:
         raise DataError(f"{path} has no column but '{time_column}', the time; there are no values")
     return _Layout(path, tuple(chosen), time_column)
 
 
-def _find_time_column(frame: pl.DataFrame, free: Sequence[str]) -> str | None:
+def _find_time_column(row: pl.DataFrame, free: Sequence[str]) -> str | None:
+    """Judged by the first row alone, so that a wrong time further down is named as such."""
     for name in free:
         usual = name.strip().lower() in _TIME_NAMES
-        if not usual and name != frame.columns[0]:
+        if not usual and name != row.columns[0]:
             continue
-        times = parse_times(frame[name])
-        if times.null_count() == 0 and (usual or not times.dtype.is_integer()):
+        times = parse_times(row[name])
+        readable = times.null_count() == 0
+        if not usual and readable and not times.dtype.is_integer():
+            return name
+        if usual and (readable or np.isnan(_as_numbers(row[name])).any()):
             return name
     return None
 
@@ -180,11 +184,7 @@ def _parsed(source: Iterable[Block], layout: _Layout) -> Iterator[Series]:
 
 
 def _numbers(column: pl.Series, offset: int, layout: _Layout) -> Array:
-    import polars as pl
-
-    text = column.str.strip_chars() if column.dtype == pl.String else column
-    numbers = text if _convertible(column) else pl.Series(column.name, [None] * len(column))
-    values = numbers.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+    values = _as_numbers(column)
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         found = _found(column[int(wrong[0])])
@@ -195,10 +195,15 @@ def _numbers(column: pl.Series, offset: int, layout: _Layout) -> Array:
     return values
 
 
-def _convertible(column: pl.Series) -> bool:
+def _as_numbers(column: pl.Series) -> Array:
+    """The column as float64; NaN for what is no number."""
     import polars as pl
 
-    return column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean, pl.Null)
+    if column.dtype == pl.String:
+        column = column.str.strip_chars()
+    elif not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+        return np.full(len(column), np.nan)
+    return column.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
 
 
 def _times(column: pl.Series, offset: int, layout: _Layout, before: Any) -> Array:
@@ -219,10 +224,10 @@ def _times(column: pl.Series, offset: int, layout: _Layout, before: Any) -> Arra
     wrong = np.flatnonzero(chain[1:] <= chain[:-1])
     if len(wrong):
         later = int(wrong[0]) + 1
-        what = "twice" if chain[later] == chain[later - 1] else f"after {chain[later - 1]}"
+        now, last = time_text(chain[later]), time_text(chain[later - 1])
         raise DataError(
-            f"{_at(layout, offset + later - (before is not None))}: time {chain[later]} comes "
-            f"{what}; sort the rows by '{column.name}' and keep one row a time"
+            f"{_at(layout, offset + later - (before is not None))}: time {now} comes "
+            f"{'twice' if now == last else f'after {last}'}; sort by '{column.name}', one row a time"
         )
     return times
 

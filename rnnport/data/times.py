@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,6 +70,11 @@ def _to_datetime(text: pl.Series, form: str) -> pl.Series:
 def _naive(column: pl.Series) -> pl.Series:
     zone = getattr(column.dtype, "time_zone", None)
     return column if zone is None else column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+
+
+def time_text(time: Any) -> str:
+    """A time as people write it in tables: "2016-07-01", "2016-07-01 13:00:00"; a whole number."""
+    return re.sub(r"\.0+$", "", str(time).replace("T", " "))
 
 
 def find_frequency(times: Array) -> str | None:

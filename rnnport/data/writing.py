@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
+from rnnport.data.times import time_text
 from rnnport.data.types import Array
 from rnnport.errors import MissingExtraError, RequestError, WriteError
 from rnnport.files import replacing
@@ -48,7 +47,7 @@ def write_table(path: str | Path, columns: Mapping[str, Array], overwrite: bool 
     frame = pl.DataFrame({name: pl.Series(name, values) for name, values in columns.items()})
     if _WRITERS[path.suffix.lower()] != "write_parquet":
         frame = frame.with_columns(
-            pl.Series(name, _time_text(values))
+            pl.Series(name, [time_text(time) for time in values])
             for name, values in columns.items()
             if values.dtype.kind == "M"
         )
@@ -57,11 +56,3 @@ def write_table(path: str | Path, columns: Mapping[str, Array], overwrite: bool 
             getattr(frame, _WRITERS[path.suffix.lower()])(temporary)
         except pl.exceptions.PolarsError as error:
             raise WriteError(f"{path} could not be written: {error}") from error
-
-
-def _time_text(times: Array) -> list[str]:
-    """ISO 8601 as people write it in tables: a space between date and time."""
-    unit = np.datetime_data(times.dtype)[0]
-    if unit not in ("D", "M", "Y") and (times == times.astype("datetime64[s]")).all():
-        times = times.astype("datetime64[s]")
-    return [str(time).replace("T", " ") for time in times]
