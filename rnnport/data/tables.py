@@ -225,9 +225,10 @@ def _times(column: pl.Series, offset: int, layout: _Layout, before: Any) -> Arra
     if len(wrong):
         later = int(wrong[0]) + 1
         now, last = time_text(chain[later]), time_text(chain[later - 1])
+        comes = "comes twice" if now == last else f"comes after {last}"
         raise DataError(
-            f"{_at(layout, offset + later - (before is not None))}: time {now} comes "
-            f"{'twice' if now == last else f'after {last}'}; sort by '{column.name}', one row a time"
+            f"{_at(layout, offset + later - (before is not None))}: time {now} {comes}; "
+            f"sort the rows by '{column.name}' and keep one row a time"
         )
     return times
 

@@ -22,7 +22,8 @@ _UNITS = {
     "ms": 10**3,
     "us": 1,
 }
-_CALENDAR = ("mo", "y", "w", "d", "bd")  # whole days: what starts as dates stays dates
+_MONTHS = {"y": 12, "q": 3, "mo": 1}
+_DATED = ("w", "d", "bd", *_MONTHS)  # whole days: what starts as dates stays dates
 _FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 _ZONED = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
 
@@ -94,7 +95,8 @@ def find_frequency(times: Array) -> str | None:
     if steps.min() >= np.timedelta64(28, "D"):
         months = _month_step(times)
         if months is not None:
-            return f"{months // 12}y" if months % 12 == 0 else f"{months}mo"
+            unit, size = next(item for item in _MONTHS.items() if months % item[1] == 0)
+            return f"{months // size}{unit}"
     if common == _DAY and len(values) > 1 and _midnights(times) and _weekdays(times):
         return "1bd"
     return _duration(common) if 2 * counts.max() > len(steps) else None
@@ -113,11 +115,11 @@ def continue_times(times: Array, frequency: str | None, steps: int) -> Array | N
         return np.asarray(times[-1] + ahead)
     if unit == "bd":
         new = np.busday_offset(times[-1].astype("datetime64[D]"), ahead, roll="backward")
-    elif unit in ("mo", "y"):
-        new = _months_ahead(times, ahead * (12 if unit == "y" else 1))
+    elif unit in _MONTHS:
+        new = _months_ahead(times, ahead * _MONTHS[unit])
     else:
         new = times[-1] + (ahead * _UNITS[unit]).astype("timedelta64[us]")
-    dates = unit in _CALENDAR and _midnights(times)
+    dates = unit in _DATED and _midnights(times)
     return new.astype("datetime64[D]" if dates else "datetime64[us]")
 
 
