@@ -97,12 +97,15 @@ class SpecVersionError(UnavailableError):
 
 
 class MissingExtraError(UnavailableError):
-    """An optional package is not installed."""
+    """An optional package is not installed; ``instead`` is another extra that brings it."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
+    def __init__(
+        self, package: str, extra: str, purpose: str, *, instead: str | None = None
+    ) -> None:
+        other = f", or 'rnnport[{instead}]'" if instead else ""
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed: "
-            f"pip install 'rnnport[{extra}]'"
+            f"pip install 'rnnport[{extra}]'{other}"
         )
         self.package = package
         self.extra = extra
