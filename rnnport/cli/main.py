@@ -9,6 +9,7 @@ import typer
 
 from rnnport import __version__
 from rnnport.cli.ending import DEBUG
+from rnnport.cli.export import export
 
 app = typer.Typer(
     name="rnnport",
@@ -36,6 +37,9 @@ def _options(
 ) -> None:
     if debug:
         os.environ[DEBUG] = "1"
+
+
+app.command("export")(export)
 
 
 def main() -> None:

@@ -1,0 +1,113 @@
+"""Exporting what a user has, a run folder or a module, to one model file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnport.errors import MissingExtraError, RequestError
+from rnnport.spec import Dim
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnnport.porting.report import ExportReport
+
+_EXTRAS = {"torch": "train", "onnxscript": "train", "onnx_ir": "train", "onnx": "train"}
+_DEFAULT_OPSET = 18
+
+
+def export(
+    source: str | Path | nn.Module,
+    args: Any = None,
+    path: str | Path | None = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    inputs: Sequence[str] | Mapping[str, Sequence[Dim]] | None = None,
+    outputs: Sequence[str] | None = None,
+    lengths: str | None = None,
+    stream: bool = False,
+    opset: int = _DEFAULT_OPSET,
+    verify: bool = True,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write a model file from a run folder or from a module, and prove it.
+
+    A run folder brings its own example, names and task: only ``path``, ``stream``, ``opset``,
+    ``verify`` and ``overwrite`` concern it, and the file goes beside the checkpoint by default
+    (``model.onnx``, or ``model.stream.onnx``). For a module see
+    ``rnnport.porting.export.export_module``.
+
+    Raises:
+        MissingExtraError: torch, onnx or onnxscript is not installed.
+        RequestError, CheckFailedError, WriteError: as ``export_module``.
+    """
+    try:
+        from rnnport.porting.export import export_module
+    except ImportError as error:
+        raise _missing(error) from error
+    if isinstance(source, str | Path):
+        given = {"args": args, "kwargs": kwargs, "inputs": inputs, "outputs": outputs}
+        _refuse_given(given | {"lengths": lengths})
+        return _export_run(Path(source), path, stream, opset, verify, overwrite)
+    if args is None and kwargs is None:
+        raise RequestError("a module needs example arguments: export(module, (x,), 'model.onnx')")
+    if path is None:
+        raise RequestError("a module needs a file to go to: export(module, (x,), 'model.onnx')")
+    return export_module(
+        source,
+        () if args is None else args,
+        path,
+        kwargs=kwargs,
+        inputs=inputs,
+        outputs=outputs,
+        lengths=lengths,
+        stream=stream,
+        opset=opset,
+        verify=verify,
+        overwrite=overwrite,
+    )
+
+
+def default_path(folder: Path, stream: bool) -> Path:
+    """Where a run's model file goes when nothing else is said."""
+    return folder / ("model.stream.onnx" if stream else "model.onnx")
+
+
+def _export_run(
+    folder: Path, path: str | Path | None, stream: bool, opset: int, verify: bool, overwrite: bool
+) -> ExportReport:
+    from rnnport.files import refuse_existing
+    from rnnport.porting.export import export_module
+    from rnnport.training.run import load_run
+
+    target = default_path(folder, stream) if path is None else Path(path)
+    if folder.is_dir():
+        refuse_existing(target, overwrite)  # before the run is loaded, which takes longer
+    run = load_run(folder)
+    return export_module(
+        run.streaming if stream else run.module,
+        run.example,
+        target,
+        stream=stream,
+        opset=opset,
+        verify=verify,
+        overwrite=overwrite,
+        facts=run.spec,
+    )
+
+
+def _refuse_given(given: Mapping[str, Any]) -> None:
+    names = [name for name, value in given.items() if value is not None]
+    if names:
+        raise RequestError(
+            f"a run folder brings its own {', '.join(names)}; they are for exporting a module"
+        )
+
+
+def _missing(error: ImportError) -> Exception:
+    package = (error.name or "").split(".")[0]
+    if package not in _EXTRAS:
+        return error
+    return MissingExtraError(package, _EXTRAS[package], "exporting")

@@ -1,0 +1,146 @@
+"""Recognising every recurrent call of a module's forward, whoever makes it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from rnnport.errors import UnsupportedModelError
+
+KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+STATE_LETTERS = {"lstm": ("h", "c"), "gru": ("h",), "rnn_tanh": ("h",), "rnn_relu": ("h",)}
+
+
+@dataclass(frozen=True)
+class RecurrentCall:
+    """The arguments of one ``torch.lstm``, ``gru``, ``rnn_tanh`` or ``rnn_relu`` call.
+
+    ``x`` is [time, batch, features], [batch, time, features] where ``batch_first``, or a packed
+    sequence's data [rows, features] where ``batch_sizes`` is given; ``states`` are
+    [layers × directions, batch, hidden].
+    """
+
+    kind: str
+    path: str  # the calling module's path, "" for the exported module itself
+    occurrence: int  # 0 for the first call from that path, 1 for the second, …
+    x: Tensor
+    batch_sizes: Tensor | None
+    states: tuple[Tensor, ...]
+    weights: tuple[Tensor, ...]
+    has_bias: bool
+    layers: int
+    dropout: float
+    train: bool
+    bidirectional: bool
+    batch_first: bool
+    batched: bool = True  # False: nn.LSTM and its like were given [time, features]
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def projected(self) -> bool:
+        per_layer = (4 if self.has_bias else 2) * self.directions
+        return len(self.weights) != per_layer * self.layers
+
+    @property
+    def label(self) -> str:
+        """How a message names the calling module."""
+        return f"'{self.path}'" if self.path else "the module itself"
+
+    def layer_weights(self, layer: int) -> list[tuple[Tensor, ...]]:
+        """Torch's weights of each direction of a layer: w_ih, w_hh, and where biased b_ih, b_hh."""
+        per_direction = 4 if self.has_bias else 2
+        first = layer * self.directions
+        starts = [(first + d) * per_direction for d in range(self.directions)]
+        return [self.weights[start : start + per_direction] for start in starts]
+
+    def arguments(self, states: Sequence[Tensor]) -> tuple[Any, ...]:
+        """The call's arguments for torch's own function, with other states."""
+        hx = tuple(states) if self.kind == "lstm" else states[0]
+        settings = (self.has_bias, self.layers, self.dropout, self.train, self.bidirectional)
+        if self.batch_sizes is not None:
+            return (self.x, self.batch_sizes, hx, list(self.weights), *settings)
+        return (self.x, hx, list(self.weights), *settings, self.batch_first)
+
+
+class RecurrentMode(TorchFunctionMode):
+    """Sees every torch function call of this thread, and hands recurrent ones to ``recurrent``."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._paths = {id(each): path for path, each in module.named_modules()}
+        self._seen: Counter[str] = Counter()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in KINDS and inspect.isbuiltin(func):
+            return self.recurrent(self._call(name, args, kwargs or {}), func)
+        return self.other(name, func, tuple(args), dict(kwargs or {}))
+
+    def recurrent(self, call: RecurrentCall, func: Callable[..., Any]) -> Any:
+        """Answer a recurrent call."""
+        raise NotImplementedError
+
+    def other(
+        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Answer any other call."""
+        return func(*args, **kwargs)
+
+    def _call(self, kind: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> RecurrentCall:
+        if kwargs:
+            raise UnsupportedModelError(
+                f"torch.{kind} is called with keyword arguments; pass them by position"
+            )
+        path, batched = self._caller()
+        occurrence = self._seen[path]
+        self._seen[path] += 1
+        # the packed overload has batch_sizes second, where the other one has the states
+        packed = isinstance(args[3], list | tuple)
+        x, batch_sizes = args[0], args[1] if packed else None
+        hx, weights, *settings = args[2:] if packed else args[1:]
+        states = tuple(hx) if isinstance(hx, list | tuple) else (hx,)
+        batch_first = False if packed else settings.pop()
+        has_bias, layers, dropout, train, bidirectional = settings
+        return RecurrentCall(
+            kind=kind,
+            path=path,
+            occurrence=occurrence,
+            x=x,
+            batch_sizes=batch_sizes,
+            states=states,
+            weights=tuple(weights),
+            has_bias=has_bias,
+            layers=layers,
+            dropout=dropout,
+            train=train,
+            bidirectional=bidirectional,
+            batch_first=batch_first,
+            batched=batched,
+        )
+
+    def _caller(self) -> tuple[str, bool]:
+        """The path of the innermost module whose method is running, and whether it has a batch."""
+        frame = sys._getframe(2)
+        while frame is not None:
+            candidate = frame.f_locals.get("self")
+            if isinstance(candidate, nn.Module) and id(candidate) in self._paths:
+                # nn.LSTM, GRU and RNN note in this local that they made a batch of one
+                return self._paths[id(candidate)], frame.f_locals.get("is_batched", True)
+            frame = frame.f_back  # type: ignore[assignment]
+        return "", True

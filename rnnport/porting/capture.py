@@ -1,0 +1,159 @@
+"""What a trace does with a module's calls: recurrent ones become our operators."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnport.errors import UnsupportedModelError
+from rnnport.porting.calls import RecurrentCall, RecurrentMode
+from rnnport.porting.packed import PackedTable
+from rnnport.porting.recurrent_ops import run_layer
+from rnnport.porting.states import input_names, output_names, state_names
+
+_MAKES_ZEROS = frozenset({"zeros", "zeros_like", "new_zeros"})
+_KEEPS_VALUES = frozenset({"to", "detach", "unsqueeze", "contiguous", "clone", "float"})
+
+
+class CaptureMode(RecurrentMode):
+    """Emits one operator per recurrent layer; with ``lifted`` states, takes and gives them.
+
+    ``lifted`` maps a state's input name to its tensor [batch, layers × directions, hidden];
+    ``successors`` maps its output name to the final state.
+    """
+
+    def __init__(self, module: nn.Module, lifted: Mapping[str, Tensor]) -> None:
+        super().__init__(module)
+        self.successors: dict[str, Tensor] = {}
+        self._lifted = lifted
+        self._packed = PackedTable()
+        self._zeros: dict[int, Tensor] = {}
+
+    def other(
+        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        answer = self._packed.answer(name, func, args, kwargs)
+        if answer is not NotImplemented:
+            return answer
+        answer = func(*args, **kwargs)
+        self._follow_zeros(name, args, answer)
+        return answer
+
+    def recurrent(self, call: RecurrentCall, func: Callable[..., Any]) -> Any:
+        refuse_unportable(call)
+        x, lengths = self._padded_input(call)
+        names = state_names(call)
+        inputs = input_names(names)
+        if inputs[0] not in self._lifted:
+            y, final = _run_layers(call, x, lengths, self._own_states(call))
+            return (self._answer(call, y), *final)
+        taken = tuple(self._lifted[name].transpose(0, 1) for name in inputs)
+        if lengths is None:
+            y, final = _run_layers(call, x, None, taken)
+        else:
+            y, final = _keep_where_empty(lengths, x, call, taken)
+        leaving = (state.transpose(0, 1) for state in final)
+        self.successors |= dict(zip(output_names(names), leaving, strict=True))
+        return (self._answer(call, y), *final)
+
+    def _padded_input(self, call: RecurrentCall) -> tuple[Tensor, Tensor | None]:
+        if call.batch_sizes is None:
+            return (call.x.transpose(0, 1) if call.batch_first else call.x), None
+        packed = self._packed.of(call.batch_sizes)
+        return self._packed.padded(call.x, packed), packed.lengths.to(torch.int32)
+
+    def _answer(self, call: RecurrentCall, y: Tensor) -> Tensor:
+        if call.batch_sizes is None:
+            return y.transpose(0, 1) if call.batch_first else y
+        return self._packed.flatten(y, zero_past=self._packed.of(call.batch_sizes).lengths)
+
+    def _own_states(self, call: RecurrentCall) -> tuple[Tensor | None, ...]:
+        """The states that the module gives; None, which ONNX takes for zeros, where they are."""
+        return tuple(None if id(state) in self._zeros else state for state in call.states)
+
+    def _follow_zeros(self, name: str, args: tuple[Any, ...], answer: Any) -> None:
+        """Remember which tensors are zeros, so that no initial state is written for them."""
+        if name in _MAKES_ZEROS and isinstance(answer, Tensor):
+            self._zeros[id(answer)] = answer
+        elif not args or id(args[0]) not in self._zeros:
+            return
+        elif name in _KEEPS_VALUES and isinstance(answer, Tensor):
+            self._zeros[id(answer)] = answer
+        elif name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
+            del self._zeros[id(args[0])]
+
+
+def refuse_unportable(call: RecurrentCall) -> None:
+    """Refuse a call that no ONNX recurrent node answers.
+
+    Raises:
+        UnsupportedModelError: a projection, a dropout that stays on, or double precision.
+    """
+    name = call.kind.upper().split("_")[0]
+    if call.projected:
+        raise UnsupportedModelError(
+            f"the {name} of {call.label} has proj_size, which no ONNX operator has; "
+            "use proj_size=0 with a linear layer after it"
+        )
+    if call.train and call.dropout > 0 and call.layers > 1:
+        raise UnsupportedModelError(
+            f"the {name} of {call.label} keeps its dropout on in evaluation mode; "
+            "pass train=self.training"
+        )
+    if call.x.dtype != torch.float32:
+        raise UnsupportedModelError(
+            f"the {name} of {call.label} computes in {str(call.x.dtype).split('.')[1]}, for which "
+            "ONNX Runtime has no kernel; export module.float()"
+        )
+
+
+def _run_layers(
+    call: RecurrentCall, x: Tensor, lengths: Tensor | None, states: tuple[Tensor | None, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run x [time, batch, features] through the layers; finals [layers × directions, batch, …]."""
+    finals: list[tuple[Tensor, ...]] = []
+    for layer in range(call.layers):
+        first = layer * call.directions
+        begins = [
+            state if state is None or call.layers == 1 else state.narrow(0, first, call.directions)
+            for state in states
+        ]
+        x, final = run_layer(call.kind, x, call.layer_weights(layer), lengths, begins)
+        finals.append(final)
+    joined = zip(*finals, strict=True)
+    return x, tuple(each[0] if call.layers == 1 else torch.cat(each) for each in joined)
+
+
+def _keep_where_empty(
+    lengths: Tensor, x: Tensor, call: RecurrentCall, taken: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A streamed call: a row of length 0 answers zeros and keeps its incoming state."""
+    y, final = _run_layers(call, x, lengths.clamp(min=1), taken)
+    some = (lengths > 0).unsqueeze(1)  # [batch, 1]
+    kept = (torch.where(some, after, before) for before, after in zip(taken, final, strict=True))
+    return torch.where(some, y, torch.zeros((), dtype=y.dtype)), tuple(kept)
+
+
+@contextmanager
+def unchecked_packing() -> Iterator[None]:
+    """Let packed input pass GRU's and RNN's own check, which wants the batch as a number.
+
+    The check is skipped in this thread only; other threads meet the original.
+    """
+    mine = threading.get_ident()
+    original = nn.RNNBase.check_forward_args
+
+    def check(self: nn.RNNBase, input: Tensor, hidden: Any, batch_sizes: Tensor | None) -> None:
+        if batch_sizes is None or threading.get_ident() != mine:
+            original(self, input, hidden, batch_sizes)
+
+    nn.RNNBase.check_forward_args = check  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.RNNBase.check_forward_args = original  # type: ignore[method-assign]

@@ -1,0 +1,171 @@
+"""PyTorch as an engine: the module itself, run eagerly by torch's own kernels."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import rnn
+
+from rnnport.errors import RequestError, RnnportError
+from rnnport.porting.calls import RecurrentCall, RecurrentMode
+from rnnport.porting.keeping import borrowed
+from rnnport.porting.signature import Signature, by_name, name_answers, to_torch
+from rnnport.porting.states import input_names, output_names, state_names
+from rnnport.runtime.engine import Arrays
+from rnnport.spec import ModelSpec
+
+_PACK = rnn.pack_padded_sequence.__code__
+
+
+class TorchEngine:
+    """Runs a module as the reference for its model file; the exported graph has no part in it.
+
+    Recurrent calls go to torch's own functions, with the states that the feeds give, and their
+    final states are recorded. In ``torch.float64`` parameters, buffers and float inputs are
+    converted for the call; the module itself is never changed.
+
+    Args:
+        module: the module, in any mode.
+        spec: names of inputs, outputs and states; of a streaming file where ``stream``.
+        stream: whether feeds hold states and answers their successors.
+        dtype: ``torch.float32``, or ``torch.float64`` for a more precise answer.
+        signature: how inputs become arguments; by default each is the keyword of its name.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        spec: ModelSpec,
+        *,
+        stream: bool,
+        dtype: torch.dtype = torch.float32,
+        signature: Signature | None = None,
+    ) -> None:
+        self.name = "torch" if dtype == torch.float32 else f"torch-{str(dtype).split('.')[1]}"
+        self._module = module
+        self._spec = spec
+        self._stream = stream
+        self._dtype = dtype
+        inputs = [each.name for each in spec.data_inputs()]
+        if spec.lengths is not None:
+            inputs.append(spec.lengths)
+        self._signature = signature or by_name(module, inputs)
+        self._precise: dict[str, Tensor] | None = None
+
+    def spec(self) -> ModelSpec:
+        return self._spec
+
+    def run(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """Every output of the model file, by name.
+
+        Raises:
+            RequestError: a feed is missing, or the module does not take them.
+        """
+        states = [state.input for state in self._spec.states] if self._stream else []
+        missing = {*self._signature.names, *states} - set(feeds)
+        if missing:
+            raise RequestError(f"the feeds lack {', '.join(sorted(missing))}")
+        tensors = {name: to_torch(feeds[name], self._dtype) for name in feeds}
+        with borrowed(self._module):
+            mode = _EagerMode(self._module, {name: tensors[name] for name in states}, self._dtype)
+            answer = self._forward(tensors, mode)
+        names = [answer.name for answer in self._spec.answers()]
+        outputs = name_answers(answer, names) | mode.successors
+        return {name: tensor.detach().cpu().numpy() for name, tensor in outputs.items()}
+
+    def _forward(self, tensors: Mapping[str, Tensor], mode: _EagerMode) -> Any:
+        args, kwargs = self._signature.build(tensors)
+        try:
+            if self._dtype == torch.float32:
+                with mode:
+                    return self._module(*args, **kwargs)
+            with mode:
+                return torch.func.functional_call(
+                    self._module, self._converted(), args, kwargs, tie_weights=True
+                )
+        except RnnportError:
+            raise
+        except Exception as error:
+            raise RequestError(
+                f"{type(self._module).__name__} does not run on these feeds: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    def _converted(self) -> dict[str, Tensor]:
+        if self._precise is None:
+            tensors = [*self._module.named_parameters(), *self._module.named_buffers()]
+            self._precise = {
+                name: tensor.detach().to(self._dtype)
+                for name, tensor in tensors
+                if tensor.is_floating_point()
+            }
+        return self._precise
+
+
+class _EagerMode(RecurrentMode):
+    """Gives recurrent calls their states and records the final ones; torch computes."""
+
+    def __init__(self, module: nn.Module, states: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+        super().__init__(module)
+        self.successors: dict[str, Tensor] = {}
+        self._states = states
+        self._dtype = dtype
+        # batch_sizes → the order of rows in a packed sequence; kept, so that identities stay
+        self._orders: dict[int, tuple[Tensor, Tensor | None]] = {}
+
+    def other(
+        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        precise = self._dtype == torch.float64
+        answer = _in_double(func, args, kwargs) if precise else func(*args, **kwargs)
+        if name == "_pack_padded_sequence":
+            self._orders[id(answer[1])] = (answer[1], _sorting())
+        return answer
+
+    def recurrent(self, call: RecurrentCall, func: Callable[..., Any]) -> Any:
+        names = state_names(call)
+        lifted = [name for name in input_names(names) if name in self._states]
+        if not lifted:
+            states = [state.to(call.x.dtype) for state in call.states]
+            return func(*call.arguments(states))
+        order = self._order(call)
+        taken = [self._states[name].transpose(0, 1) for name in lifted]
+        if order is not None:
+            taken = [state.index_select(1, order) for state in taken]
+        y, *final = func(*call.arguments([state.contiguous() for state in taken]))
+        for name, state in zip(output_names(names), final, strict=True):
+            original = state if order is None else state.index_select(1, order.argsort())
+            self.successors[name] = original.transpose(0, 1)
+        return (y, *final)
+
+    def _order(self, call: RecurrentCall) -> Tensor | None:
+        if call.batch_sizes is None:
+            return None
+        return self._orders[id(call.batch_sizes)][1]
+
+
+def _sorting() -> Tensor | None:
+    """The order that the running ``pack_padded_sequence`` sorted its rows in."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is _PACK:
+            order: Tensor | None = frame.f_locals["sorted_indices"]
+            return order
+        frame = frame.f_back
+    return None
+
+
+def _in_double(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a function with double where it asks for single precision, by name or by default."""
+    if getattr(func, "__name__", "") == "float" and args:
+        return args[0].double()
+    swapped = [torch.float64 if each is torch.float32 else each for each in args]
+    named = {key: torch.float64 if each is torch.float32 else each for key, each in kwargs.items()}
+    answer = func(*swapped, **named)
+    made = isinstance(answer, Tensor) and not any(isinstance(each, Tensor) for each in args)
+    return answer.double() if made and answer.dtype == torch.float32 else answer
