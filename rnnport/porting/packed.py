@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -131,8 +132,12 @@ class PackedTable:
 
 def _packing() -> bool:
     """Whether pack_padded_sequence itself is asking, and not a user's own sort."""
-    frames = (sys._getframe(depth) for depth in range(2, 7))
-    return any(frame.f_code is _PACK for frame in frames)
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(5):  # from here through the function mode to its caller
+        if frame is None or frame.f_code is _PACK:
+            break
+        frame = frame.f_back
+    return frame is not None and frame.f_code is _PACK
 
 
 def _fill_past(y: Tensor, packed: Packed, value: float) -> Tensor:
