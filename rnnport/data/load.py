@@ -18,7 +18,6 @@ from rnnport.data.tables import read_table
 from rnnport.data.types import Array, ClassifyData, ForecastData, Sequences, Series
 from rnnport.errors import DataError
 
-PARTS = ("train", "validation", "test")
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.125  # of what is not the test: a tenth of all
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,23 @@ class Sequences:
         return Sequences(self.x[rows], y, lengths)
 
 
+def joined(*parts: Sequences) -> Sequences:
+    """All rows of parts of one data set; where they were padded differently, to the longest."""
+    longest = max(part.x.shape[1] for part in parts)
+    padded = [np.pad(part.x, ((0, 0), (0, longest - part.x.shape[1]), (0, 0))) for part in parts]
+    lengths = [
+        np.full(len(part), part.x.shape[1]) if part.lengths is None else part.lengths
+        for part in parts
+    ]
+    labels = [part.y for part in parts if part.y is not None]
+    varying = any(part.lengths is not None or part.x.shape[1] < longest for part in parts)
+    return Sequences(
+        x=np.concatenate(padded),
+        y=np.concatenate(labels) if len(labels) == len(parts) else None,
+        lengths=np.concatenate(lengths) if varying else None,
+    )
+
+
 @dataclass(frozen=True)
 class ClassifyData:
     """Labelled sequences in their three parts; a part that was not asked for has no rows."""
@@ -43,6 +62,10 @@ class ClassifyData:
     train: Sequences
     validation: Sequences
     test: Sequences
+
+    def part(self, name: str) -> Sequences:
+        """The part of that name, one of ``PARTS``."""
+        return cast(Sequences, getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -78,3 +101,7 @@ class ForecastData:
     train: range
     validation: range
     test: range
+
+    def part(self, name: str) -> range:
+        """The row range of that name, one of ``PARTS``."""
+        return cast(range, getattr(self, name))
