@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from rnnport import __version__
+from rnnport.cli.check import check
 from rnnport.cli.ending import DEBUG
+from rnnport.cli.evaluate import evaluate
 from rnnport.cli.export import export
+from rnnport.cli.train import train
 
 app = typer.Typer(
     name="rnnport",
@@ -39,7 +42,10 @@ def _options(
         os.environ[DEBUG] = "1"
 
 
+app.command("evaluate")(evaluate)
 app.command("export")(export)
+app.command("check")(check)
+app.command("train")(train)
 
 
 def main() -> None:

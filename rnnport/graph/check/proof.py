@@ -1,0 +1,185 @@
+"""Whether a repaired model is valid, loads, and answers as the one that it was made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from rnnport.errors import CheckFailedError, MissingExtraError, UnsupportedModelError
+from rnnport.graph.axes import BATCH, Axes
+from rnnport.graph.check.rule import Effect
+from rnnport.graph.check.sample import Sizes, feeds
+from rnnport.graph.scopes import Reading
+
+TOLERANCE = 1e-5  # atol and rtol where arithmetic may be done in another order
+Answers = dict[str, np.ndarray]
+
+
+def prove(before: onnx.ModelProto, after: onnx.ModelProto, effect: Effect) -> float:
+    """Compare a model with its repaired form, output by output in their order.
+
+    Both run at the shapes of the model before. Axes that only the repaired model leaves open are
+    tried at other sizes as well, and batch rows must not notice.
+
+    Returns:
+        the largest absolute difference of the answers.
+
+    Raises:
+        CheckFailedError: the repaired model is invalid, does not load, or answers otherwise.
+        UnsupportedModelError: no engine runs the model before, or no feeds can be made.
+    """
+    _require_valid(after)
+    old, new = Reading(before), Reading(after)
+    runner = _session(after)
+    if effect is Effect.CHANGES:
+        sample = feeds(new, Sizes())
+        answers = _run(runner, sample)
+        if not all(np.isfinite(a).all() for a in answers if a.dtype.kind == "f"):
+            raise CheckFailedError("the repaired model gives NaN or infinity")
+        return 0.0
+    reference, same_engine = _reference(before)
+    exact = effect is Effect.EXACT and same_engine
+    worst = 0.0
+    for sizes in (Sizes(), Sizes(batch=1, time=1), Sizes(batch=3, time=7, other=6)):
+        try:
+            sample = feeds(old, sizes)
+            wanted = reference(sample)
+        except _DoesNotRunError as error:
+            if sizes == Sizes():
+                raise UnsupportedModelError(
+                    f"no engine runs the model as it is: {error}"
+                ) from error
+            continue  # a size that the old model does not take proves nothing
+        worst = max(worst, _compare(wanted, _run(runner, _renamed(old, new, sample)), exact))
+    if _opened(old, new):
+        _prove_open(old, new, reference, runner)
+    return worst
+
+
+def _prove_open(old: Reading, new: Reading, reference: Any, runner: Any) -> None:
+    """A batch of more rows answers its first rows as before, and any time runs."""
+    small = feeds(old, Sizes())
+    wanted = reference(small)
+    axes = Axes(new)
+    for sizes in (Sizes(batch=3, time=7), Sizes(batch=1, time=1), Sizes(batch=7, time=2)):
+        _run(runner, feeds(new, sizes))
+    more = {}
+    for name, array in _renamed(old, new, small).items():
+        axis = axes.find(new.main, name, BATCH)
+        more[name] = array if axis is None else np.concatenate([array, array], axis)
+    answers = _run(runner, more)
+    for name, answer, before in zip(new.main.output_names, answers, wanted, strict=False):
+        axis = axes.find(new.main, name, BATCH)
+        if axis is not None:
+            rows = answer.take(range(before.shape[axis]), axis)
+            _compare([before], [rows], exact=False)
+
+
+def _opened(old: Reading, new: Reading) -> bool:
+    """Whether some input has an axis that is symbolic now and was not before."""
+    return any(
+        isinstance(was, int) and not isinstance(now, int)
+        for one, other in zip(old.main.input_names, new.main.input_names, strict=False)
+        for was, now in zip(old.main.shape(one) or (), new.main.shape(other) or (), strict=False)
+    )
+
+
+def _renamed(old: Reading, new: Reading, sample: Answers) -> Answers:
+    names = dict(zip(old.main.input_names, new.main.input_names, strict=False))
+    return {names[name]: array for name, array in sample.items() if name in names}
+
+
+def _require_valid(model: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise CheckFailedError(f"the repaired model is not valid ONNX: {_line(error)}") from error
+    except ValueError as error:
+        raise UnsupportedModelError(f"the model is too large to be verified: {error}") from error
+
+
+def _session(model: onnx.ModelProto) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("onnxruntime", "cpu", "verifying a repair") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # the binding's errors have no base class of their own
+        raise CheckFailedError(f"ONNX Runtime refuses the model: {_line(error)}") from error
+
+
+def _run(session: Any, sample: Answers) -> list[np.ndarray]:
+    try:
+        return list(session.run(None, sample))
+    except Exception as error:
+        shapes = {name: list(array.shape) for name, array in sample.items()}
+        raise CheckFailedError(
+            f"the repaired model does not run at {shapes}: {_line(error)}"
+        ) from error
+
+
+class _DoesNotRunError(Exception):
+    """The model before the repair does not run on these feeds."""
+
+
+def _reference(model: onnx.ModelProto) -> tuple[Any, bool]:
+    """What runs the model before: ONNX Runtime, or the standard's own evaluator where it cannot."""
+    try:
+        session = _session(model)
+    except CheckFailedError:
+        return _evaluator(model), False
+
+    def run(sample: Answers) -> list[np.ndarray]:
+        try:
+            return list(session.run(None, sample))
+        except Exception as error:
+            raise _DoesNotRunError(_line(error)) from error
+
+    return run, True
+
+
+def _evaluator(model: onnx.ModelProto) -> Any:
+    from onnx.reference import ReferenceEvaluator
+
+    def run(sample: Answers) -> list[np.ndarray]:
+        try:
+            return [np.asarray(a) for a in ReferenceEvaluator(model).run(None, sample)]
+        except Exception as error:
+            raise _DoesNotRunError(_line(error)) from error
+
+    return run
+
+
+def _compare(wanted: list[np.ndarray], found: list[np.ndarray], exact: bool) -> float:
+    if not wanted or len(found) < len(wanted):
+        raise CheckFailedError("the repaired model gives fewer outputs than before")
+    worst = 0.0
+    for index, (one, other) in enumerate(zip(wanted, found, strict=False)):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            raise CheckFailedError(
+                f"output {index} was {one.dtype}{list(one.shape)} and is "
+                f"{other.dtype}{list(other.shape)} after the repair"
+            )
+        if one.dtype.kind != "f":
+            same = np.array_equal(one, other)
+            difference = 0.0 if same else float("inf")
+        else:
+            difference = float(np.max(np.abs(one - other), initial=0.0))
+            bound = 0.0 if exact else TOLERANCE
+            same = bool(np.allclose(one, other, rtol=bound, atol=bound, equal_nan=True))
+        if not same:
+            raise CheckFailedError(f"output {index} differs by {difference:.3g} after the repair")
+        worst = max(worst, difference)
+    return worst
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

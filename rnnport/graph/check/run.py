@@ -1,0 +1,67 @@
+"""Checking files: read each soundly, ask each rule."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from rnnport.errors import RequestError
+from rnnport.graph.check.rule import Finding, Rule
+from rnnport.graph.scopes import Reading
+from rnnport.graph.sound import require_sound
+from rnnport.runtime.model_proto import load_proto
+
+TARGETS = ("ort-cpu", "ort-cuda", "openvino", "rten", "tract", "triton")
+DEFAULT_TARGETS = ("ort-cpu",)
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """What was found in one file, in the order of the rules."""
+
+    path: str
+    findings: tuple[Finding, ...]
+
+
+def targets_of(names: Collection[str]) -> frozenset[str]:
+    """The runtimes that a file is to run on.
+
+    Raises:
+        RequestError: a name that no target has.
+    """
+    for name in names:
+        if name not in TARGETS:
+            raise RequestError(f"there is no target '{name}'; there are {', '.join(TARGETS)}")
+    return frozenset(names or DEFAULT_TARGETS)
+
+
+def open_reading(path: str | os.PathLike[str]) -> Reading:
+    """A file's graph, its weights left where they are.
+
+    Raises:
+        RequestError: there is no file of that name.
+        ModelFileError: the file is not an ONNX model, or makes no sense.
+    """
+    model = load_proto(path, weights=False)
+    require_sound(model, os.fspath(path))
+    return Reading(model)
+
+
+def check_file(
+    path: str | os.PathLike[str], rules: Sequence[Rule], targets: frozenset[str]
+) -> FileCheck:
+    """Ask each rule about one file.
+
+    Raises:
+        RequestError: there is no file of that name.
+        ModelFileError: the file is not an ONNX model, or makes no sense.
+    """
+    return FileCheck(os.fspath(path), findings(open_reading(path), rules, targets))
+
+
+def findings(
+    reading: Reading, rules: Sequence[Rule], targets: frozenset[str]
+) -> tuple[Finding, ...]:
+    """Ask each rule about a model that is in memory already."""
+    return tuple(finding for rule in rules for finding in rule.findings(reading, targets))
