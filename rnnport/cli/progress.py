@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Give a function to call with the amount done and the amount in all; None without a terminal.
+def progress(label: str) -> Iterator[Callable[[int, int | None], None] | None]:
+    """Give a function to call with the amount done and in all (None: unknown); None off a terminal.
 
     The bar appears with the first call and goes when the work is done.
     """

@@ -43,7 +43,7 @@ def read_sequences(path: str | Path) -> Sequences:
             raise DataError(f"{path} has no array 'x'; it has {', '.join(arrays) or 'none'}")
         return sequences(arrays["x"], None, arrays.get("lengths"), str(path))
     if kind == "npy":
-        return sequences(_read_npy(path), None, None, str(path))
+        return sequences(read_npy(path), None, None, str(path))
     if kind == "idx":
         return sequences(parse_idx(read_bytes(path), path), None, None, str(path))
     raise DataError(f"{path} is not of a known kind: sequences are .npy, .npz or idx files")
@@ -138,7 +138,12 @@ def read_npz(path: Path) -> dict[str, Array]:
         raise DataError(_unreadable(path, error)) from error
 
 
-def _read_npy(path: Path) -> Array:
+def read_npy(path: Path) -> Array:
+    """The array of an ``.npy`` file, mapped into memory rather than read.
+
+    Raises:
+        DataError: the file is missing or damaged, or holds Python objects.
+    """
     try:
         array: Array = np.load(path, allow_pickle=False, mmap_mode="r")
     except FileNotFoundError as error:
