@@ -12,6 +12,7 @@ from rnnport.cli.check import check
 from rnnport.cli.ending import DEBUG
 from rnnport.cli.evaluate import evaluate
 from rnnport.cli.export import export
+from rnnport.cli.infer import infer
 from rnnport.cli.train import train
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ app.command("evaluate")(evaluate)
 app.command("export")(export)
 app.command("check")(check)
 app.command("train")(train)
+app.command("infer")(infer)
 
 
 def main() -> None:
