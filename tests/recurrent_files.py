@@ -58,6 +58,9 @@ def build(shape: Shape = Shape(), *, metadata: bool = True) -> onnx.ModelProto:
     node("Transpose", ["x"], ["seq.0"], perm=[1, 0, 2])
     if shape.lengths:
         node("Cast", ["lengths"], ["lens"], to=TensorProto.INT32)
+    if shape.lengths and shape.stream:
+        node("Equal", ["lengths", constant("zero", np.array(0))], ["empty"])
+        node("Reshape", ["empty", constant("column", np.array([-1, 1, 1]))], ["ended"])
     lens = "lens" if shape.lengths else ""
     flat = constant("flat", np.array([0, 0, -1]))
     for layer in range(shape.layers):
@@ -82,7 +85,11 @@ def build(shape: Shape = Shape(), *, metadata: bool = True) -> onnx.ModelProto:
         node("Reshape", [f"y.{layer}", flat], [f"seq.{layer + 1}"])
         if shape.stream:
             for name in (s for s in shape.states if s.split(".")[1] == str(layer)):
-                node("Transpose", [f"out.{name}"], [f"next.{name}"], perm=[1, 0, 2])
+                node("Transpose", [f"out.{name}"], [f"raw.{name}"], perm=[1, 0, 2])
+                if shape.lengths:  # ONNX Runtime answers zeros for a row of length 0
+                    node("Where", ["ended", f"state.{name}", f"raw.{name}"], [f"next.{name}"])
+                else:
+                    node("Identity", [f"raw.{name}"], [f"next.{name}"])
     node("Transpose", [f"seq.{shape.layers}"], ["rows"], perm=[1, 0, 2])
     node(
         "MatMul",

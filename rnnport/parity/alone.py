@@ -22,14 +22,19 @@ WAY = "alone"
 
 
 def rows_alone(
-    reference: Engine, candidate: Engine, case: Case, feeds: Arrays, tolerance: Tolerance
+    engines: tuple[Engine, Engine],
+    spec: ModelSpec,
+    case: Case,
+    feeds: Arrays,
+    tolerance: Tolerance,
 ) -> tuple[list[Comparison], list[Refusal], list[str]]:
     """Compare the candidate's padded rows with the same rows alone; padding must change nothing.
 
-    Where padding changes the reference's own answer too (a module that averages over the padding,
-    say) the candidate is right to do the same: that output is not judged, and a note says so.
+    ``engines`` are the reference and the candidate. Where padding changes the reference's own
+    answer too (a module that averages over the padding, say) the candidate is right to do the
+    same: that output is not judged, and a note says so.
     """
-    spec = candidate.spec()
+    reference, candidate = engines
     ours = _alone(candidate, spec, case, feeds, tolerance)
     if isinstance(ours, Refusal):
         return [], [ours], []

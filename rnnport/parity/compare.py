@@ -30,13 +30,15 @@ def compare(
     atol: float = 1e-5,
     rtol: float = 1e-5,
     precise: Engine | None = None,
+    spec: ModelSpec | None = None,
 ) -> ParityReport:
     """Compare outputs and final states of two engines over ``cases``.
 
     The reference runs each case whole. The candidate runs it whole, and piece by piece where the
     case has chunks and the model carries states; each row that a case pads is compared with the
     same row alone, which asks the candidate about itself. ``precise`` answers in float64: where
-    four times the reference's own error exceeds the bound, that is the bound.
+    four times the reference's own error exceeds the bound, that is the bound. ``spec`` says what
+    the model takes and gives where the candidate's own spec knows less.
 
     A case that an engine refuses counts neither as passed nor as failed; where nothing at all was
     compared the report fails.
@@ -46,28 +48,31 @@ def compare(
     """
     _check_inputs(reference, candidate)
     tolerance = Tolerance(atol, rtol)
+    spec = candidate.spec() if spec is None else spec
     comparisons: list[Comparison] = []
     refusals: list[Refusal] = []
     notes: list[str] = []
     for case in cases:
-        feeds = drawn.draw(candidate.spec(), case)
+        feeds = drawn.draw(spec, case)
         expected = run(reference, feeds)
         if expected.arrays is None:
             refusals.append(Refusal(case, "whole", reference.name, expected.reason))
             continue
         exact = Answers() if precise is None else run(precise, feeds)
-        for way, answers in _ways(candidate, case, feeds):
+        for way, answers in _ways(candidate, spec, case, feeds):
             if answers.refusal is not None:
                 refusals.append(Refusal(case, way, candidate.name, answers.refusal))
             else:
                 comparisons += _paired(
                     Place(case, way, "every output"),
-                    _time_axes(candidate.spec()),
+                    _time_axes(spec),
                     (expected.arrays, answers, exact.arrays or {}),
                     tolerance,
                 )
         if case.ragged:
-            alone, refused, remarks = rows_alone(reference, candidate, case, feeds, tolerance)
+            alone, refused, remarks = rows_alone(
+                (reference, candidate), spec, case, feeds, tolerance
+            )
             comparisons += alone
             refusals += refused
             notes += remarks
@@ -92,9 +97,10 @@ def _check_inputs(reference: Engine, candidate: Engine) -> None:
         )
 
 
-def _ways(candidate: Engine, case: Case, feeds: Arrays) -> Iterator[tuple[str, Answers]]:
+def _ways(
+    candidate: Engine, spec: ModelSpec, case: Case, feeds: Arrays
+) -> Iterator[tuple[str, Answers]]:
     yield "whole", run(candidate, feeds)
-    spec = candidate.spec()
     if case.chunks is not None and spec.streaming:
         yield "chunked", run_chunked(candidate, spec, case.chunks, feeds)
 

@@ -1,0 +1,77 @@
+"""The command ``rnnport verify``, which proves a file equal to what it came from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rnnport.cli.ending import ends_well
+from rnnport.cli.progress import progress
+
+if TYPE_CHECKING:
+    from rnnport.parity.cases import Case
+
+
+@ends_well
+def verify(
+    model: Annotated[Path, typer.Argument(help="The model file (.onnx).")],
+    against: Annotated[
+        Path,
+        typer.Option(help="The run folder it was exported from, or another .onnx file."),
+    ],
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="ort-cpu (default), ort-cuda, reference or openvino; may be repeated."),
+    ] = None,
+    atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = 1e-5,
+    rtol: Annotated[float, typer.Option(help="Tolerance relative to the reference.")] = 1e-5,
+    seed: Annotated[int, typer.Option(help="Seed of the cases and of what is fed.")] = 0,
+    time: Annotated[
+        int | None, typer.Option(help="T of the times 1, 2, T, 3T; default: lookback, or 10.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML report with plots to this file.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing report.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Compare a model file with PyTorch, or with another file, over a seeded grid.
+
+    Every batch, length, state and chunk split of the grid is compared, outputs and final states.
+    Exit code 1: something disagrees; 3: an engine that was asked for is not there.
+    """
+    if report is not None:
+        from rnnport.files import refuse_existing
+        from rnnport.parity.html import write_page
+
+        refuse_existing(report, overwrite)
+    from rnnport.pipeline.verify import verify as run
+
+    outcome = run(
+        model,
+        against,
+        engines=engine or ["ort-cpu"],
+        atol=atol,
+        rtol=rtol,
+        seed=seed,
+        time=time,
+        watch=_show_progress,
+    )
+    if report is not None:
+        write_page(outcome, report, overwrite)
+        print(f"report: {report}", file=sys.stderr)
+    print(outcome.to_json() if json else "\n".join(outcome.lines()))
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+def _show_progress(engine: str, cases: Sequence[Case]) -> Iterable[Case]:
+    with progress(f"comparing on {engine}") as update:
+        for done, case in enumerate(cases):
+            if update is not None:
+                update(done, len(cases))
+            yield case
