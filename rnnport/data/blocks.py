@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 PARQUET = (".parquet", ".pq")
-ROWS = 65_536
+ROWS = 16_384
 _BYTES = 1 << 20  # of CSV parsed at a time: a hundredth of a second, and little memory
 
 Block = tuple[int, "pl.DataFrame"]  # the number of its first row, from 0, and its rows
