@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from rnnport.errors import UnsupportedModelError
 from rnnport.porting.calls import RecurrentCall, RecurrentMode
+from rnnport.porting.obstacles import AxisWatch
 from rnnport.porting.packed import PackedTable
 from rnnport.porting.recurrent_ops import run_layer
 from rnnport.porting.states import input_names, output_names, state_names
@@ -27,8 +29,9 @@ class CaptureMode(RecurrentMode):
     ``successors`` maps its output name to the final state.
     """
 
-    def __init__(self, module: nn.Module, lifted: Mapping[str, Tensor]) -> None:
+    def __init__(self, module: nn.Module, lifted: Mapping[str, Tensor], watch: AxisWatch) -> None:
         super().__init__(module)
+        self._watch = watch
         self.successors: dict[str, Tensor] = {}
         self._lifted = lifted
         self._packed = PackedTable()
@@ -41,6 +44,7 @@ class CaptureMode(RecurrentMode):
         if answer is not NotImplemented:
             return answer
         answer = func(*args, **kwargs)
+        self._watch.look()
         self._follow_zeros(name, args, answer)
         return answer
 
@@ -72,8 +76,21 @@ class CaptureMode(RecurrentMode):
             return y.transpose(0, 1) if call.batch_first else y
         return self._packed.flatten(y, zero_past=self._packed.of(call.batch_sizes).lengths)
 
+    def _batch(self, call: RecurrentCall) -> Any:
+        """The batch of a call's input; a number where it is fixed."""
+        if call.batch_sizes is not None:
+            return self._packed.of(call.batch_sizes).batch
+        return call.x.shape[0] if call.batch_first else call.x.shape[1]
+
     def _own_states(self, call: RecurrentCall) -> tuple[Tensor | None, ...]:
         """The states that the module gives; None, which ONNX takes for zeros, where they are."""
+        batch = self._batch(call)
+        for state in call.states:
+            if isinstance(state.shape[1], int) and not isinstance(batch, int):
+                raise UnsupportedModelError(
+                    f"the initial state of {call.label} is made for a batch of {state.shape[1]}; "
+                    "make it for the batch of the input: torch.zeros(layers, x.size(0), hidden)"
+                )
         return tuple(None if id(state) in self._zeros else state for state in call.states)
 
     def _follow_zeros(self, name: str, args: tuple[Any, ...], answer: Any) -> None:
@@ -140,20 +157,27 @@ def _keep_where_empty(
 
 
 @contextmanager
-def unchecked_packing() -> Iterator[None]:
-    """Let packed input pass GRU's and RNN's own check, which wants the batch as a number.
+def unchecked_states() -> Iterator[None]:
+    """Let states pass the recurrent modules' own check of their shapes.
 
-    The check is skipped in this thread only; other threads meet the original.
+    It wants the batch of packed input as a number, and compares states that ours replace. The
+    check is off in this thread only, which holds ``MODULE_LOCK``; others meet the original.
     """
     mine = threading.get_ident()
-    original = nn.RNNBase.check_forward_args
-
-    def check(self: nn.RNNBase, input: Tensor, hidden: Any, batch_sizes: Tensor | None) -> None:
-        if batch_sizes is None or threading.get_ident() != mine:
-            original(self, input, hidden, batch_sizes)
-
-    nn.RNNBase.check_forward_args = check  # type: ignore[method-assign]
+    originals = {kind: kind.__dict__["check_forward_args"] for kind in (nn.RNNBase, nn.LSTM)}
+    for kind, original in originals.items():
+        kind.check_forward_args = _only_elsewhere(original, mine)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        nn.RNNBase.check_forward_args = original  # type: ignore[method-assign]
+        for kind, original in originals.items():
+            kind.check_forward_args = original  # type: ignore[method-assign]
+
+
+def _only_elsewhere(check: Callable[..., None], thread: int) -> Callable[..., None]:
+    @functools.wraps(check)
+    def checked(*args: Any, **kwargs: Any) -> None:
+        if threading.get_ident() != thread:
+            check(*args, **kwargs)
+
+    return checked

@@ -97,8 +97,8 @@ def export_module(
     with MODULE_LOCK:  # the proof too: torch's exporter and another thread's forward do not mix
         with borrowed(module):
             request = _read(module, (args, kwargs), (inputs, outputs), lengths, stream, facts)
-            model = _graph(request, opset)
-        spec = _complete(request, model, facts)
+            model, time_spec = _graph(request, opset)
+        spec = _complete(request, model, time_spec, facts)
         with replacing(path, overwrite) as temporary:
             write_model(model, spec, temporary)
             check_file(temporary, spec, opset, _recurrent(request.calls))
@@ -199,19 +199,32 @@ def _state_input(state: StateSpec) -> TensorSpec:
     return TensorSpec(state.input, state.dtype, state.shape, place(state.shape, BATCH))
 
 
-def _graph(request: _Request, opset: int) -> ir.Model:
-    traced = Traced(request.module, request.signature, request.answers, request.spec.states)
-    batch = request.calls[0].batch
-    states = [torch.zeros(batch, *_sizes(state)) for state in request.spec.states]
+def _graph(request: _Request, opset: int) -> tuple[ir.Model, TimeSpec]:
+    """The clean graph, and the times it accepts."""
     shapes = [tensor.shape for tensor in request.spec.inputs]
-    return clean(trace(traced, [*request.example.values(), *states], shapes, opset), shapes)
+    states = request.spec.states
+    traced = Traced(request.module, request.signature, request.answers, states, shapes)
+    batch = request.calls[0].batch
+    tensors = [*request.example.values(), *(torch.zeros(batch, *_sizes(each)) for each in states)]
+    traces = trace(traced, [_roomy(*pair) for pair in zip(tensors, shapes, strict=True)], opset)
+    return clean(traces.model, shapes), TimeSpec(*traces.asked.get(TIME, (1, 1)))
+
+
+def _roomy(tensor: Tensor, shape: Sequence[Dim]) -> Tensor:
+    """The tensor with two of everything where the example has one: torch takes a one for fixed."""
+    for axis, name in enumerate(shape):
+        if isinstance(name, str) and tensor.shape[axis] == 1:
+            tensor = torch.cat([tensor, tensor], axis)
+    return tensor
 
 
 def _sizes(state: StateSpec) -> list[int]:
     return [int(size) for size in state.shape[1:]]
 
 
-def _complete(request: _Request, model: ir.Model, facts: ModelSpec | None) -> ModelSpec:
+def _complete(
+    request: _Request, model: ir.Model, accepted: TimeSpec, facts: ModelSpec | None
+) -> ModelSpec:
     """The spec with the outputs as the graph has them, and what ``facts`` knows beyond."""
     known = {} if facts is None else {tensor.name: tensor for tensor in facts.outputs}
     outputs = tuple(_output(value, known.get(str(value.name))) for value in model.graph.outputs)
@@ -220,7 +233,7 @@ def _complete(request: _Request, model: ir.Model, facts: ModelSpec | None) -> Mo
         spec,
         states=request.spec.states,
         lengths=request.spec.lengths,
-        time=TimeSpec() if request.stream else spec.time,
+        time=accepted if request.stream or facts is None else facts.time,
         provenance={**spec.provenance, **_versions()},
     )
 

@@ -13,6 +13,7 @@ from torch.nn.utils import rnn
 
 from rnnport.errors import RequestError, RnnportError
 from rnnport.porting.calls import RecurrentCall, RecurrentMode
+from rnnport.porting.capture import unchecked_states
 from rnnport.porting.keeping import borrowed
 from rnnport.porting.signature import Signature, by_name, name_answers, to_torch
 from rnnport.porting.states import input_names, output_names, state_names
@@ -71,7 +72,7 @@ class TorchEngine:
         if missing:
             raise RequestError(f"the feeds lack {', '.join(sorted(missing))}")
         tensors = {name: to_torch(feeds[name], self._dtype) for name in feeds}
-        with borrowed(self._module):
+        with borrowed(self._module), unchecked_states():
             mode = _EagerMode(self._module, {name: tensors[name] for name in states}, self._dtype)
             answer = self._forward(tensors, mode)
         names = [answer.name for answer in self._spec.answers()]

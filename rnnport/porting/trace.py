@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
 from rnnport.errors import RnnportError, UnsupportedModelError
-from rnnport.porting.capture import CaptureMode, unchecked_packing
+from rnnport.porting.capture import CaptureMode, unchecked_states
 from rnnport.porting.keeping import untouched
+from rnnport.porting.obstacles import AxisWatch, explain, refined
 from rnnport.porting.recurrent_ops import TRANSLATIONS
 from rnnport.porting.signature import Signature, name_answers
 from rnnport.spec import Dim, StateSpec
@@ -31,12 +35,15 @@ class Traced(nn.Module):
         signature: Signature,
         answers: Sequence[str],
         states: Sequence[StateSpec],
+        shapes: Sequence[Sequence[Dim]],
     ) -> None:
         super().__init__()
         self.module = module
         self.signature = signature
         self.answers = tuple(answers)
         self.states = tuple(states)
+        self.shapes = tuple(tuple(shape) for shape in shapes)
+        self.watch = AxisWatch(self.shapes)
         self.training = False
 
     @property
@@ -52,7 +59,9 @@ class Traced(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(self.inputs, tensors, strict=True))
         args, kwargs = self.signature.build(given)
-        mode = CaptureMode(self.module, {state.input: given[state.input] for state in self.states})
+        self.watch.begin(tensors)
+        lifted = {state.input: given[state.input] for state in self.states}
+        mode = CaptureMode(self.module, lifted, self.watch)
         with untouched(self.module), mode:
             answer = self.module(*args, **kwargs)
         named = name_answers(answer, self.answers) | mode.successors
@@ -69,70 +78,93 @@ def _distinct(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tens
     return tuple(distinct)
 
 
-def trace(
-    traced: Traced,
-    example: Sequence[Tensor],
-    shapes: Sequence[Sequence[Dim]],
-    opset: int,
-) -> ir.Model:
-    """The ONNX graph of a module, as torch's exporter leaves it.
+@dataclass(frozen=True)
+class Trace:
+    """A graph as torch's exporter leaves it, with what it asks of its symbolic axes."""
 
-    ``shapes`` gives each input's axes; a named one stays symbolic. The caller holds
-    ``MODULE_LOCK``: torch's exporter breaks in two threads.
+    model: ir.Model
+    asked: Mapping[str, tuple[int, int]]  # axis → (smallest size, multiple)
+
+
+def trace(traced: Traced, example: Sequence[Tensor], opset: int) -> Trace:
+    """The ONNX graph of a module. The caller holds ``MODULE_LOCK``.
+
+    An axis that torch finds to have a smallest size, or to be a multiple of a number, is traced
+    again with that promise.
 
     Raises:
         UnsupportedModelError: the module needs an axis to be fixed, or uses what ONNX lacks.
     """
-    names = {axis for shape in shapes for axis in shape if isinstance(axis, str)}
-    dims = {name: torch.export.Dim(name) for name in sorted(names)}
-    dynamic = [
-        {i: dims[axis] for i, axis in enumerate(shape) if isinstance(axis, str)} for shape in shapes
-    ]
-    with _silence(), unchecked_packing():
-        program = _export(traced, tuple(example), tuple(dynamic))
-        return _translate(program, traced, opset)
+    asked: dict[str, tuple[int, int]] = {}
+    with _silence(), unchecked_states():
+        while True:
+            try:
+                program = _export(traced, tuple(example), asked)
+                return Trace(_translate(program, traced, opset), asked)
+            except RnnportError:
+                raise
+            except Exception as error:  # torch.export raises whatever the module raises
+                more = refined(error)
+                if not more or set(more) <= set(asked):
+                    raise UnsupportedModelError(explain(error, traced.watch.fixed)) from error
+                asked |= more
 
 
 def _export(
-    traced: Traced, example: tuple[Tensor, ...], dynamic: tuple[Mapping[int, Any], ...]
+    traced: Traced, example: tuple[Tensor, ...], asked: Mapping[str, tuple[int, int]]
 ) -> torch.export.ExportedProgram:
+    names = {axis for shape in traced.shapes for axis in shape if isinstance(axis, str)}
+    dims = {name: _dim(name, *asked.get(name, (0, 1))) for name in sorted(names)}
+    dynamic = tuple(
+        {i: dims[axis] for i, axis in enumerate(shape) if isinstance(axis, str)}
+        for shape in traced.shapes
+    )
     # sizes 0 and 1 of the example are sizes like any other
-    patched = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    try:
-        with patched:
-            return torch.export.export(
-                traced,
-                example,
-                dynamic_shapes={"tensors": dynamic},
-                strict=False,
-                prefer_deferred_runtime_asserts_over_guards=True,
-            )
-    except RnnportError:
-        raise
-    except Exception as error:
-        raise UnsupportedModelError(explain(error)) from error
+    config = cast(Any, torch.fx.experimental)._config
+    with config.patch(backed_size_oblivious=True):
+        return torch.export.export(
+            traced,
+            example,
+            dynamic_shapes={"tensors": dynamic},
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+
+
+def _dim(name: str, least: int, multiple: int) -> Any:
+    if multiple > 1:
+        return multiple * torch.export.Dim(f"_{name}")
+    return torch.export.Dim(name, min=least) if least > 1 else torch.export.Dim(name)
 
 
 def _translate(program: torch.export.ExportedProgram, traced: Traced, opset: int) -> ir.Model:
-    try:
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            opset_version=opset,
-            custom_translation_table=dict(TRANSLATIONS),
-            input_names=traced.inputs,
-            output_names=traced.outputs,
-        )
-    except Exception as error:
-        raise UnsupportedModelError(explain(error)) from error
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        verbose=False,
+        opset_version=opset,
+        custom_translation_table=dict(TRANSLATIONS),
+        input_names=traced.inputs,
+        output_names=traced.outputs,
+    )
     assert exported is not None  # a program is always given back when no file is named
     return exported.model
 
 
-def explain(error: BaseException) -> str:
-    """One sentence that names what is in the way."""
-    return f"{type(error).__name__}: {error}"
+class _Muted:
+    """A stream that drops what one thread writes, and passes on what the others do."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._thread = threading.get_ident()
+
+    def write(self, text: str) -> int:
+        if threading.get_ident() == self._thread:
+            return len(text)
+        return int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextlib.contextmanager
@@ -140,7 +172,11 @@ def _silence() -> Iterator[None]:
     """Keep torch's exporter from talking; only while it works, and only its own loggers."""
     loggers = [logging.getLogger(name) for name in _CHATTY]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stderr(_Muted(sys.stderr)),
+        contextlib.redirect_stdout(_Muted(sys.stdout)),
+    ):
         warnings.simplefilter("ignore")
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)

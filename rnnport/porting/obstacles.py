@@ -1,0 +1,125 @@
+"""Saying what stops a trace, in one sentence that points at the user's own line."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnport.spec import Dim
+
+_OURS = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+
+
+class AxisWatch:
+    """Notices when a symbolic axis loses its freedom, and where in the user's code it did.
+
+    Reads the ranges that torch's tracer keeps of every symbol; they are private, so where they
+    are not found nothing is noticed, and messages lack the line.
+    """
+
+    def __init__(self, shapes: Sequence[Sequence[Dim]]) -> None:
+        self.fixed: dict[str, str] = {}  # axis → where
+        self._shapes = shapes
+        self._ranges: Mapping[Any, Any] = {}
+        self._symbols: dict[Any, str] = {}
+
+    def begin(self, tensors: Sequence[Tensor]) -> None:
+        """Follow the axes of these inputs, forgetting those of an earlier trace."""
+        self.fixed, self._symbols = {}, {}
+        for tensor, shape in zip(tensors, self._shapes, strict=True):
+            for size, axis in zip(tensor.shape, shape, strict=True):
+                if isinstance(axis, str) and isinstance(size, torch.SymInt):
+                    self._follow(size, axis)
+
+    def _follow(self, size: torch.SymInt, axis: str) -> None:
+        environment = getattr(size.node, "shape_env", None)
+        self._ranges = getattr(environment, "var_to_range", {})
+        self._symbols[size.node.expr] = axis
+
+    def look(self) -> None:
+        """Note the axes that are fixed since the last look, with the line that runs now."""
+        for symbol, axis in self._symbols.items():
+            known = self._ranges.get(symbol)
+            if axis not in self.fixed and known is not None and known.is_singleton():
+                self.fixed[axis] = _running_line()
+
+
+def explain(error: BaseException, fixed: Mapping[str, str]) -> str:
+    """One sentence for whatever torch's exporter raised; ``fixed`` is what ``AxisWatch`` saw."""
+    text = str(error)
+    frozen = re.findall(r"^  (\w+) = (\d+)\s*$", text, re.MULTILINE)
+    if frozen:
+        return "; ".join(_frozen(axis, size, fixed.get(axis, "")) for axis, size in frozen)
+    line = _raising_line(error)
+    if "data-dependent" in text or "DataDependent" in type(error).__name__:
+        return (
+            f"forward decides by the values of a tensor{line}, and a file cannot; use torch.where, "
+            "or pass lengths as a tensor instead of numbers"
+        )
+    missing = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", text)
+    if missing:
+        return f"torch's operator {missing[1]} has no translation to ONNX{line}"
+    first = next((each.strip() for each in text.splitlines() if each.strip()), "")
+    return f"torch cannot trace this module{line}: {type(error).__name__}: {first}"
+
+
+def _frozen(axis: str, size: str, where: str) -> str:
+    return (
+        f"the {axis} can only be {size}, the example's{where}; let it follow the input's size "
+        "there (a loop over steps becomes nn.LSTM, nn.GRU or nn.RNN)"
+    )
+
+
+def refined(error: BaseException) -> dict[str, tuple[int, int]]:
+    """What torch asks of axes that may stay symbolic: axis → (smallest size, multiple)."""
+    text = str(error)
+    if re.search(r"^  \w+ = \d+\s*$", text, re.MULTILINE):
+        return {}
+    found = {
+        axis: (int(least), 1)
+        for axis, least in re.findall(r"^  (\w+) = Dim\('\w+', min=(\d+)", text, re.MULTILINE)
+    }
+    multiples = re.findall(r"^  (\w+) = (\d+)\*_\w+\s*$", text, re.MULTILINE)
+    return found | {axis: (int(factor), int(factor)) for axis, factor in multiples}
+
+
+def _running_line() -> str:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if _is_users(frame.f_code.co_filename):
+            return _line(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return ""
+
+
+def _raising_line(error: BaseException) -> str:
+    found = ""
+    for raised in _causes(error):
+        for entry in traceback.extract_tb(raised.__traceback__):
+            if _is_users(entry.filename) and entry.lineno is not None:
+                found = _line(entry.filename, entry.lineno)
+    return found
+
+
+def _causes(error: BaseException | None) -> Iterable[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _is_users(filename: str) -> bool:
+    return not filename.startswith(_OURS) and "threading.py" not in filename
+
+
+def _line(filename: str, number: int) -> str:
+    source = linecache.getline(filename, number).strip()
+    return f" at {Path(filename).name}:{number} `{source}`" if source else ""
