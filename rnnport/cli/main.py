@@ -9,6 +9,7 @@ import typer
 
 from rnnport import __version__
 from rnnport.cli.check import check
+from rnnport.cli.doctor import doctor
 from rnnport.cli.ending import DEBUG
 from rnnport.cli.evaluate import evaluate
 from rnnport.cli.export import export
@@ -48,6 +49,7 @@ app.command("export")(export)
 app.command("check")(check)
 app.command("train")(train)
 app.command("infer")(infer)
+app.command("doctor")(doctor)
 
 
 def main() -> None:
