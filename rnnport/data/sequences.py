@@ -128,7 +128,8 @@ def read_npz(path: Path) -> dict[str, Array]:
         DataError: the file is missing or damaged, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream:  # ours to close: NumPy forgets a damaged file open
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, Mapping):
                 raise DataError(f"{path} is not an .npz file, though its name says so")
             return {name: file[name] for name in file}
@@ -177,7 +178,7 @@ def parse_idx(content: bytes, path: Path) -> Array:
     head = 4 + 4 * axes
     if len(content) < head:
         raise DataError(f"{path} is truncated: {len(content)} bytes, not even its head of {head}")
-    shape = struct.unpack(f">{axes}i", content[4:head])
+    shape = struct.unpack(f">{axes}I", content[4:head])
     expected = head + math.prod(shape) * kind.itemsize
     if len(content) != expected:
         raise DataError(

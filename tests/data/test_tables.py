@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rnnport.data.tables import pieces, read_table, read_tail
 from rnnport.errors import DataError
@@ -178,7 +179,7 @@ def test_missing_columns_and_files_are_named(table, tmp_path):
         read_table(path, columns=["load", "sun"])
     with pytest.raises(DataError, match="has no column 'when'"):
         read_table(path, time_column="when")
-    with pytest.raises(DataError, match="none.csv does not exist"):
+    with pytest.raises(DataError, match=r"none.csv does not exist"):
         read_table(tmp_path / "none.csv")
     with pytest.raises(DataError, match=r"is not a table by its name; tables end in \.csv"):
         read_table(tmp_path / "table.xls")

@@ -5,7 +5,8 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rnnport.data.times import continue_times, find_frequency, parse_times
 
