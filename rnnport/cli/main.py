@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from rnnport import __version__
+from rnnport.cli.annotate import annotate
 from rnnport.cli.check import check
 from rnnport.cli.doctor import doctor
 from rnnport.cli.ending import DEBUG
 from rnnport.cli.evaluate import evaluate
 from rnnport.cli.export import export
 from rnnport.cli.infer import infer
+from rnnport.cli.inspect import inspect
 from rnnport.cli.train import train
+from rnnport.cli.verify import verify
 
 app = typer.Typer(
     name="rnnport",
@@ -46,10 +49,13 @@ def _options(
 
 app.command("evaluate")(evaluate)
 app.command("export")(export)
-app.command("check")(check)
-app.command("train")(train)
 app.command("infer")(infer)
 app.command("doctor")(doctor)
+app.command("verify")(verify)
+app.command("inspect")(inspect)
+app.command("check")(check)
+app.command("annotate")(annotate)
+app.command("train")(train)
 
 
 def main() -> None:

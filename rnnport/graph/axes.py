@@ -1,4 +1,4 @@
-"""Which axes of which values are the batch and the time, followed from the recurrent nodes outwards.
+"""Which axes of which values are the batch and the time, followed from the recurrent nodes.
 
 Every operator that is known says which axes of its inputs and outputs are one and the same axis;
 what a recurrent node says of its own operands then spreads over the whole graph, in and out of
@@ -107,7 +107,7 @@ Door = tuple[tuple[Scope, str], tuple[Scope, str], int]
 
 
 def _doors(reading: Reading, scope: Scope) -> Iterator[Door]:
-    """How the inputs and outputs of a body meet the values outside; a scanned axis shifts by one."""
+    """How a body's inputs and outputs meet the values outside; a scanned axis shifts by one."""
     for call in reading.calls(scope):
         for inside, outside in zip(scope.input_names, call.proto.input, strict=False):
             yield from _door(scope, inside, call, outside, 0)

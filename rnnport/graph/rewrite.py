@@ -145,6 +145,12 @@ def forget_shapes(model: onnx.ModelProto) -> None:
         del function.value_info[:]
 
 
+def keep_nodes(body: Body, kept: Sequence[onnx.NodeProto]) -> None:
+    """Leave only these of a body's nodes, in their order."""
+    if len(kept) < len(body.node):
+        _replace(body.node, kept)
+
+
 def drop_unused(model: onnx.ModelProto) -> None:
     """Drop initializers of the main graph, and nodes anywhere in it, that lead to no output."""
     graph = model.graph
@@ -157,7 +163,15 @@ def drop_unused(model: onnx.ModelProto) -> None:
     if len(kept) < len(graph.node):
         _replace(graph.node, kept)
     if len(initializers) < len(graph.initializer):
+        gone = _gone(graph, wanted)
+        inputs = [value for value in graph.input if value.name not in gone]
         _replace(graph.initializer, initializers)
+        _replace(graph.input, inputs)
+
+
+def _gone(graph: onnx.GraphProto, wanted: set[str]) -> set[str]:
+    """Dropped initializers; old files list each as an input too, which would then be missing."""
+    return {tensor.name for tensor in graph.initializer} - wanted
 
 
 def _replace(field: Any, kept: Sequence[Any]) -> None:

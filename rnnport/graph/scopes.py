@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -57,6 +57,7 @@ class Scope:
 
     path: str  # empty for the main graph, "decoder.body/" for a graph inside the node "decoder"
     body: Body
+    opset: int  # the version of the standard operators in it
     parent: Scope | None = None
     owner: Node | None = None  # the node whose attribute this graph is
     nodes: list[Node] = field(default_factory=list)
@@ -136,9 +137,12 @@ class Reading:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
-        self.main = _read(model.graph, "", None, None)
+        self.opset = standard_opset(model.opset_import)
+        self.main = _read(model.graph, "", self.opset)
         self.functions = {
-            (function.domain, function.name): _read(function, f"{function.name}/", None, None)
+            (function.domain, function.name): _read(
+                function, f"{function.name}/", standard_opset(function.opset_import)
+            )
             for function in model.functions
         }
         self._fill_shapes()
@@ -157,12 +161,6 @@ class Reading:
             yield from scope.nodes
 
     @cached_property
-    def opset(self) -> int:
-        """The version of the standard operator set."""
-        versions = [o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")]
-        return max(versions, default=0)
-
-    @cached_property
     def metadata(self) -> dict[str, str]:
         return {entry.key: entry.value for entry in self.model.metadata_props}
 
@@ -178,7 +176,7 @@ class Reading:
         inferred = self.model
         if self.model.ByteSize() < LARGEST_FOR_INFERENCE:
             try:
-                inferred = shape_inference.infer_shapes(self.model)
+                inferred = shape_inference.infer_shapes(self.model, data_prop=True)
             except (shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
                 inferred = self.model  # what the file itself declares is all there is
         _shapes_into(self.main, inferred.graph)
@@ -194,8 +192,15 @@ def dtype_name(kind: int) -> str:
         return ""
 
 
-def _read(body: Body, path: str, parent: Scope | None, owner: Node | None) -> Scope:
-    scope = Scope(path, body, parent, owner)
+def standard_opset(imports: Iterable[onnx.OperatorSetIdProto]) -> int:
+    """The version of the standard operator set among those that a model or function imports."""
+    return max((entry.version for entry in imports if entry.domain in ("", "ai.onnx")), default=0)
+
+
+def _read(
+    body: Body, path: str, opset: int, parent: Scope | None = None, owner: Node | None = None
+) -> Scope:
+    scope = Scope(path, body, opset, parent, owner)
     if isinstance(body, onnx.GraphProto):
         scope.initializers.update((tensor.name, tensor) for tensor in body.initializer)
     for proto in body.node:
@@ -206,7 +211,7 @@ def _read(body: Body, path: str, parent: Scope | None, owner: Node | None) -> Sc
         for name in dict.fromkeys(filter(None, node.proto.input)):
             scope.home(name).takers.setdefault(name, []).append(node)
         for attribute, graph in subgraphs(node.proto):
-            inner = _read(graph, f"{node.label}.{attribute}/", scope, node)
+            inner = _read(graph, f"{node.label}.{attribute}/", opset, scope, node)
             scope.children.append(inner)
     return scope
 

@@ -188,7 +188,7 @@ def _require_finite_calls(model: onnx.ModelProto) -> None:
         if key in above or len(above) > 200:
             raise ModelFileError(f"the function '{key[1]}' calls itself")
         if key not in sizes:
-            sizes[key] = _expanded(bodies[key], above + (key,))
+            sizes[key] = _expanded(bodies[key], (*above, key))
         return sizes[key]
 
     def _expanded(body: Body, above: tuple[FunctionKey, ...]) -> int:

@@ -1,4 +1,4 @@
-"""Repairing a file: rule after rule, each repair proven before it is kept, the whole written once."""
+"""Repairing a file: each rule's repair is proven before it is kept, the whole written once."""
 
 from __future__ import annotations
 

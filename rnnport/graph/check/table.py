@@ -6,9 +6,26 @@ from collections.abc import Collection
 
 from rnnport.errors import RequestError
 from rnnport.graph.check.rule import Rule
-from rnnport.graph.check.rules import gru_reset, layout
+from rnnport.graph.check.rules import (
+    folded,
+    frozen_input,
+    frozen_shape,
+    frozen_state,
+    gru_reset,
+    layout,
+    weights,
+)
 
-RULES: tuple[Rule, ...] = (gru_reset.RULE, layout.RULE)
+# Weights and constants are repaired first: the other repairs then see what is constant.
+RULES: tuple[Rule, ...] = (
+    gru_reset.RULE,
+    layout.RULE,
+    weights.RULE,
+    folded.RULE,
+    frozen_shape.RULE,
+    frozen_state.RULE,
+    frozen_input.RULE,
+)
 BY_ID = {rule.id: rule for rule in RULES}
 
 

@@ -1,0 +1,120 @@
+"""RNN102: an initial state that is a constant of the exporter's batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from rnnport.graph.check.rule import Effect, Fault, Rule, Severity, Targets
+from rnnport.graph.fold import constant_value
+from rnnport.graph.recurrent import INPUTS, STATES, Recurrent, recurrent_nodes
+from rnnport.graph.rewrite import (
+    Names,
+    add_constant,
+    drop_unused,
+    forget_shapes,
+    insert_before,
+    set_input,
+)
+from rnnport.graph.scopes import Reading
+
+
+@dataclass(frozen=True)
+class FrozenState:
+    """A recurrent node, the state that is constant there, and its value [layers, batch, hidden]."""
+
+    node: Recurrent
+    role: str
+    value: np.ndarray
+
+    @property
+    def batch(self) -> int:
+        return int(self.value.shape[0 if self.node.layout else 1])
+
+
+def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
+    """States that hold the batch of the exporter's example."""
+    for frozen in _frozen(reading):
+        yield Fault(
+            frozen.node.label,
+            f"{frozen.role} of this {frozen.node.op} is a constant for batch {frozen.batch}: at "
+            "any other batch the node fails",
+            fixable=_same_for_all(frozen),
+        )
+
+
+def repair(reading: Reading) -> onnx.ModelProto:
+    """Leave a zero state out (the operator's own start); spread any other over the batch."""
+    names = Names(reading)
+    for frozen in _frozen(reading):
+        place = INPUTS[frozen.node.op].index(frozen.role)
+        if not frozen.value.any():
+            set_input(frozen.node.node, place, "")
+        elif _same_for_all(frozen):
+            set_input(frozen.node.node, place, _spread(frozen, names))
+    drop_unused(reading.model)
+    forget_shapes(reading.model)
+    return reading.model
+
+
+def _frozen(reading: Reading) -> list[FrozenState]:
+    found = []
+    for node in recurrent_nodes(reading):
+        for role in STATES:
+            value = constant_value(node.node.scope, node.input(role)) if node.input(role) else None
+            if value is not None and value.ndim == 3:
+                found.append(FrozenState(node, role, value))
+    return found
+
+
+def _same_for_all(frozen: FrozenState) -> bool:
+    first = frozen.value.take([0], 0 if frozen.node.layout else 1)
+    return bool((frozen.value == first).all())
+
+
+def _spread(frozen: FrozenState, names: Names) -> str:
+    """Nodes that repeat the one row for as many rows as the input has when it runs."""
+    node, scope = frozen.node, frozen.node.node.scope
+    axis = 0 if node.layout else 1
+    base = f"{node.label}.{frozen.role}".replace("/", ".")
+    row = add_constant(scope, names.fresh(f"{base}.row"), frozen.value.take([0], axis))
+    shape, batch, target, whole = (
+        names.fresh(f"{base}.{part}") for part in ("shape", "batch", "target", "spread")
+    )
+    index = add_constant(scope, names.fresh(f"{base}.axis"), np.asarray([axis]))
+    one = add_constant(scope, names.fresh(f"{base}.one"), np.asarray([1]))
+    parts = [one, one, one]
+    parts[axis] = batch
+    insert_before(
+        node.node,
+        [
+            helper.make_node("Shape", [node.input("X")], [shape]),
+            helper.make_node("Gather", [shape, index], [batch], axis=0),
+            helper.make_node("Concat", parts, [target], axis=0),
+            helper.make_node("Expand", [row, target], [whole]),
+        ],
+    )
+    return whole
+
+
+RULE = Rule(
+    id="RNN102",
+    title="Initial state frozen at the exporter's batch",
+    severity=Severity.ERROR,
+    why=(
+        "A state made with torch.zeros(layers, batch, hidden) inside forward becomes a constant "
+        "of the example's batch. ONNX does not broadcast initial states, so every other batch "
+        "fails."
+    ),
+    remedy=(
+        "--fix leaves a zero state out, and spreads any other over the batch that comes; a state "
+        "that differs from row to row cannot be meant for another batch: make it an input."
+    ),
+    find=find,
+    repair=repair,
+    effect=Effect.EXACT,
+)
