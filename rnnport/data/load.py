@@ -100,7 +100,7 @@ def _path_of(source: str, task: str) -> Path:
         raise DataError(f"the data file {source} does not exist")
     there = list(CLASSIFY) if task == "classify" else list(FORECAST)
     near = get_close_matches(source.lower(), [*CLASSIFY, *FORECAST], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = f"; did you mean {near[0]}?" if near else "."
     raise DataError(
         f"there is no data set or file '{source}'{hint} To {task} there are {', '.join(there)}, "
         "or give the path of a file"
