@@ -39,6 +39,7 @@ STYLE = {
     "savefig.facecolor": "none",
 }
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+LEFT_EDGE = 1e-4
 MOST_LINES = 6  # a plot with more outputs shows those with the largest errors
 
 
@@ -78,12 +79,12 @@ def _draw_over_time(
 ) -> Figure:
     figure = Figure(figsize=(7.6, 3.0), layout="constrained")
     axes = figure.add_subplot()
-    outputs = list(dict.fromkeys(output for output, _ in lines))
-    for (output, way), profile in lines.items():
+    for (output, way), colour in zip(lines, COLOURS, strict=False):
+        profile = lines[(output, way)]
         axes.plot(
             np.arange(len(profile)),
             np.clip(profile, LEAST, None),
-            color=COLOURS[outputs.index(output) % len(COLOURS)],
+            color=colour,
             linestyle="-" if way == "whole" else "--",
             linewidth=1.5,
             label=f"{output}, {WAYS[way]}",
@@ -100,19 +101,25 @@ def _draw_by_group(report: ParityReport) -> Figure:
     groups = [group for group in report.groups() if group.comparisons][::-1]
     figure = Figure(figsize=(7.6, 0.8 + 0.32 * len(groups)), layout="constrained")
     axes = figure.add_subplot()
+    finite = [excess for item in report.comparisons if np.isfinite(excess := severity(item))]
+    most = 30.0 * max([1.0, *finite])
     for row, group in enumerate(groups):
         excess = max(severity(item) for item in group.comparisons)
-        wrong = group.failures > 0
-        axes.barh(row, excess, left=0.0, height=0.6, color=RED if wrong else BLUE)
-        text = " wrong shape, dtype or NaN" if np.isinf(excess) else f" {excess:.2g}"
-        axes.annotate(text, (min(excess, 1e3), row), va="center", fontsize=8.5)
-    finite = [severity(item) for item in report.comparisons if np.isfinite(severity(item))]
+        seen = float(np.clip(excess, 0.0, most))
+        axes.barh(row, seen, height=0.6, color=RED if group.failures else BLUE)
+        axes.annotate(_in_words(excess), (max(seen, LEFT_EDGE), row), va="center", fontsize=8.5)
     axes.axvline(1.0, color=RED, linewidth=1.0)
     axes.set_xscale("log")
-    axes.set_xlim(1e-4, 10.0 * max([1.0, *finite]))
+    axes.set_xlim(LEFT_EDGE, most)
     axes.set_yticks(range(len(groups)), [group.name for group in groups])
     axes.set_xlabel("largest error as a multiple of its bound (1 is a miss)")
     return figure
+
+
+def _in_words(excess: float) -> str:
+    if np.isinf(excess):
+        return " no tolerance would do"
+    return " equal" if excess == 0.0 else f" {excess:.2g}"
 
 
 def _svg(draw: Callable[[], Figure], salt: str) -> str:
