@@ -73,6 +73,51 @@ def forecaster(path, columns=("a", "b"), *, lookback=6, horizon=2, streaming=Fal
     return save(path, nodes, draw, promised, True)
 
 
+def relu_rnn(path):
+    """A recurrent node that ONNX Runtime has no CUDA kernel for."""
+    draw = Drawn(0)
+    weights = [draw("W", 1, HIDDEN, FEATURES), draw("R", 1, HIDDEN, HIDDEN)]
+    y = node("RNN", ["x", *weights], ["y"], hidden_size=HIDDEN, activations=["Relu"])
+    promised = ModelSpec(
+        inputs=(TensorSpec("x", "float32", ("time", "batch", FEATURES), 1, 0),),
+        outputs=(TensorSpec("y", "float32", ("time", 1, "batch", HIDDEN), 2, 0),),
+    )
+    return save(path, [y], draw, promised, True)
+
+
+def brittle(path):
+    """A streaming file whose graph fails at any number of steps but four, after its state grew."""
+    draw = Drawn(0)
+    draw.add("four", np.zeros((1, 4, FEATURES), np.float32))
+    states = (StateSpec("state.seen.h", "next.seen.h", "float32", ("batch", 1)),)
+    nodes = [
+        node("Shape", ["x"], ["time"], start=1, end=2),
+        node("Cast", ["time"], ["added"], to=TensorProto.FLOAT),
+        node("Add", ["state.seen.h", "added"], ["next.seen.h"]),
+        node("Add", ["x", "four"], ["y"]),
+    ]
+    promised = ModelSpec(
+        inputs=(TensorSpec("x", "float32", ("batch", "time", FEATURES), 0, 1), *_taken(states)),
+        outputs=(
+            TensorSpec("y", "float32", ("batch", "time", FEATURES), 0, 1),
+            *_successors(states),
+        ),
+        states=states,
+    )
+    return save(path, nodes, draw, promised, True)
+
+
+def embedding(path):
+    """ids [batch, time] → a vector for each of three ids, [batch, time, 2]."""
+    draw = Drawn(0)
+    promised = ModelSpec(
+        inputs=(TensorSpec("ids", "int64", ("batch", "time"), 0, 1, high=2),),
+        outputs=(TensorSpec("vectors", "float32", ("batch", "time", 2), 0, 1),),
+    )
+    table = draw.add("table", np.arange(6, dtype=np.float32).reshape(3, 2))
+    return save(path, [node("Gather", [table, "ids"], ["vectors"])], draw, promised, True)
+
+
 class Drawn:
     """Initializers drawn from one seed."""
 
@@ -132,12 +177,26 @@ def _recurrent(draw, cell, streaming, lengths):
     nodes.append(node(cell, ["by_time", *weights], outputs, hidden_size=HIDDEN, **extra))
     nodes.append(node("Squeeze", ["y", draw.axes("directions", [1])], ["flat"]))
     for name, kind in zip(names, kinds, strict=False):
-        nodes.append(node("Squeeze", [f"last_{kind}", zero], [name.replace("state", "next")]))
+        nodes += _successor(draw, name, f"last_{kind}", zero, lengths)
     states = tuple(
         StateSpec(name, name.replace("state", "next"), "float32", ("batch", HIDDEN), initial)
         for name, initial in zip(names, (0.25, [0.1, 0.2, 0.3, 0.4]), strict=False)
     )
     return nodes, states
+
+
+def _successor(draw, name, last, zero, lengths):
+    """The state after the steps: ONNX Runtime gives zeros for length 0, where it must stay."""
+    after = name.replace("state", "next")
+    if not lengths:
+        return [node("Squeeze", [last, zero], [after])]
+    column = draw.axes(f"{name}.column", [1])
+    return [
+        node("Squeeze", [last, zero], [f"{name}.last"]),
+        node("Cast", ["lengths"], [f"{name}.moves"], to=TensorProto.BOOL),
+        node("Unsqueeze", [f"{name}.moves", column], [f"{name}.rows"]),
+        node("Where", [f"{name}.rows", f"{name}.last", name], [after]),
+    ]
 
 
 def _inputs(states, lengths):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -231,5 +232,7 @@ def _mapped(error: Exception, path: str) -> RnnportError:
 
 
 def _text(error: Exception) -> str:
-    """The message without ONNX Runtime's code in front of it."""
-    return " ".join(str(error).split()).rpartition("[ONNXRuntimeError] : ")[2]
+    """The message without ONNX Runtime's code and its place in the source in front of it."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", text)
+    return re.sub(r"/onnxruntime_src/\S+:\d+ [^)]*\) ?", "", text)
