@@ -83,7 +83,7 @@ def fit(
         done = _load(path, lesson) if resume and path.exists() else None
         if done is not None and (done["stopped"] or len(done["history"]) >= recipe.train.epochs):
             return lesson
-        with _quiet(), _own_interrupt():
+        with _quiet(), _own_interrupt(), _threads(recipe.train.threads):
             trainer = _trainer(recipe, problem, folder, kind)
             _run(trainer, lesson, None if done is None else path)
     return lesson
@@ -154,6 +154,16 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

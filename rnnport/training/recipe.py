@@ -65,6 +65,8 @@ class Train:
 
     ``patience`` epochs without a better validation loss end the training, 0 never does; ``clip``
     bounds the norm of the gradient, 0 does not; ``batch_size`` counts all devices together;
+    ``threads`` on the CPU, 0 leaves them to torch (small networks are as fast with one, and far
+    faster where other programs run beside them);
     ``checkpoint`` says which epoch's weights are kept: the best by validation loss (where there
     is no validation part, the last) or the last.
     """
@@ -77,6 +79,7 @@ class Train:
     clip: float = _number(0.0, 0)
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     devices: int = _number(1, 1)
+    threads: int = _number(0, 0)
     checkpoint: Literal["best", "last"] = "best"
     seed: int = _number(0, 0, 2**32)
 

@@ -31,7 +31,7 @@ from rnnport.training.run import provenance, save_model
 try:
     import lightning
 
-    from rnnport.training.fit import fit
+    from rnnport.training.fit import accelerator, fit
     from rnnport.training.lesson import Lesson
     from rnnport.training.plots import plot_answers, plot_loss
 except ImportError as missing:
@@ -66,9 +66,11 @@ def train(
         RecipeError: the recipe does not fit the data, or not the run to resume.
         DataError: the data does not fit the task.
         CheckFailedError: training diverged.
+        DeviceError: the device is not there.
         KeyboardInterrupt: interrupted; the folder can be resumed.
     """
     refuse_used(folder, resume=resume, overwrite=overwrite)
+    accelerator(device)
     problem = pose(recipe)
     recipe = with_data(recipe, problem.sha256)
     if resume:
