@@ -41,14 +41,18 @@ def evaluate(
 
     with progress(f"{data} {split}") as tell:
         result = measure(
-            model, data, split=split, device=device, batch_size=batch_size, progress=tell
+            model,
+            data,
+            split=split,
+            device=device,
+            batch_size=batch_size,
+            note=lambda text: print(f"rnnport: {text}", file=sys.stderr),
+            progress=tell,
         )
-    for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
     if as_json:
         print(json.dumps(result.document(), ensure_ascii=False, allow_nan=False))
         return
-    print(f"{result.model} on {result.data}, {result.split} ({result.device})")
+    print(f"{result.model} on {result.data}, {result.split}")
     for line in _lines(result.metrics, result.classes):
         print(line)
 

@@ -23,6 +23,7 @@ from rnnport.runtime.session import Session, load
 from rnnport.spec import ModelSpec
 
 SCHEMA_VERSION = 1
+Note = Callable[[str], None]
 SPLITS = (*PARTS, "all")
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
@@ -64,6 +65,7 @@ def evaluate(
     split: str = "test",
     device: str = "auto",
     batch_size: int = 256,
+    note: Note | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a model file on a part of a data set, split as it was for training.
@@ -74,6 +76,7 @@ def evaluate(
         split: ``train``, ``validation``, ``test``, or ``all`` for data that is not split.
         device: ``auto``, ``cpu`` or ``cuda``.
         batch_size: sequences or windows in one call; the metrics do not depend on it.
+        note: told which device was taken and why, and what a reader of the figures should know.
         progress: told how many sequences or windows are done, of how many.
 
     Raises:
@@ -86,6 +89,8 @@ def evaluate(
     if batch_size < 1:
         raise RequestError(f"--batch-size is {batch_size}; it is at least 1")
     session = load(str(model), device=device)
+    tell = note or (lambda text: None)
+    tell(f"running on {session.device}: {session.placement.reason}")
     spec = session.spec
     if spec.task not in _MEASURES:
         raise DataError(
@@ -93,6 +98,9 @@ def evaluate(
             f"run of rnnport train do: {', '.join(_MEASURES)}"
         )
     found, metrics = _MEASURES[spec.task](session, data, split, batch_size, progress)
+    notes = _notes(spec, found)
+    for text in notes:
+        tell(text)
     return Evaluation(
         model=str(model),
         data=found.name,
@@ -102,7 +110,7 @@ def evaluate(
         device=session.device,
         metrics=metrics,
         classes=spec.classes,
-        notes=_notes(spec, found),
+        notes=notes,
     )
 
 
@@ -112,6 +120,11 @@ def _classify(
     spec = session.spec
     data = load_classify(source, validation=_validation_share(spec))
     part = joined(data.train, data.validation, data.test) if split == "all" else data.part(split)
+    if len(part) == 0:
+        raise DataError(
+            f"{data.name} has no rows in its {split} part, as it was split for this model; "
+            "--split test has some"
+        )
     y = _labels(part, data, spec)
     _check_sequences(part, data.name, spec)
     confusion = np.zeros((len(spec.classes), len(spec.classes)), dtype=np.int64)
@@ -165,8 +178,8 @@ def _last_answer(session: Session, x: Array, lengths: Array | None) -> Array:
 
 def _labels(part: Sequences, data: ClassifyData, spec: ModelSpec) -> Array:
     """The labels as the model numbers its classes, matched by their names."""
-    if part.y is None or len(part) == 0:
-        raise DataError(f"{data.name} has no labelled rows in this part")
+    if part.y is None:
+        raise DataError(f"{data.name} has no labels to measure answers against")
     unknown = [name for name in data.classes if name not in spec.classes]
     if unknown:
         raise DataError(
