@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -69,8 +70,9 @@ def lengths_input(example: Mapping[str, Tensor], wanted: str | None) -> str | No
 
 
 def place(axes: Sequence[Dim], *names: str) -> int | None:
-    """Where the first of these names stands among the axes."""
-    return next((i for i, axis in enumerate(axes) if axis in names), None)
+    """Which axis has one of these names, or a size made from it such as ``time//4``."""
+    words = [set(re.findall(r"[A-Za-z_]\w*", str(axis))) for axis in axes]
+    return next((i for i, each in enumerate(words) if each & set(names)), None)
 
 
 def tensor_spec(name: str, tensor: Tensor, axes: Sequence[Dim]) -> TensorSpec:

@@ -68,7 +68,7 @@ class TorchEngine:
             RequestError: a feed is missing, or the module does not take them.
         """
         states = [state.input for state in self._spec.states] if self._stream else []
-        missing = {*self._signature.names, *states} - set(feeds)
+        missing = {*self._signature.free, *states} - set(feeds)
         if missing:
             raise RequestError(f"the feeds lack {', '.join(sorted(missing))}")
         tensors = {name: to_torch(feeds[name], self._dtype) for name in feeds}

@@ -43,6 +43,11 @@ class ProbedCall:
         """Whether the initial states come from the module's inputs."""
         return any(initial is None for initial in self.initials)
 
+    @property
+    def taken(self) -> bool:
+        """Whether every initial state is one of the module's inputs, as it is."""
+        return len(self.taken_from) == len(self.names)
+
 
 def probe(
     module: nn.Module, signature: Signature, example: Mapping[str, Tensor]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,19 +17,30 @@ from rnnport.errors import RequestError, UnsupportedModelError
 
 @dataclass(frozen=True)
 class Signature:
-    """How named tensors become the arguments of a forward; all else in it stays constant."""
+    """How named tensors become the arguments of a forward; all else in it stays constant.
+
+    ``carried`` says which input is a lifted state in its author's layout: the argument comes from
+    that state's tensor [batch, layers × directions, hidden], and is no input of its own.
+    """
 
     names: tuple[str, ...]
     leaves: tuple[Any, ...]  # one per leaf of the arguments: a constant, or None for a tensor
     slots: tuple[int, ...]  # the leaf that each name fills
     tree: Any
     forward: inspect.Signature
+    carried: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """The names that are inputs of the file."""
+        return tuple(name for name in self.names if name not in self.carried)
 
     def build(self, tensors: Mapping[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional and keyword arguments for these tensors."""
         leaves = list(self.leaves)
         for name, slot in zip(self.names, self.slots, strict=True):
-            leaves[slot] = tensors[name]
+            state = self.carried.get(name)
+            leaves[slot] = tensors[name] if state is None else tensors[state].transpose(0, 1)
         bound = inspect.BoundArguments(self.forward, pytree.tree_unflatten(leaves, self.tree))
         return bound.args, bound.kwargs
 

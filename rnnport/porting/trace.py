@@ -49,7 +49,7 @@ class Traced(nn.Module):
     @property
     def inputs(self) -> list[str]:
         """The names of the graph's inputs."""
-        return [*self.signature.names, *(state.input for state in self.states)]
+        return [*self.signature.free, *(state.input for state in self.states)]
 
     @property
     def outputs(self) -> list[str]:
