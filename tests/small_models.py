@@ -107,15 +107,22 @@ def brittle(path):
     return save(path, nodes, draw, promised, True)
 
 
-def embedding(path):
+def embedding(path, *, streaming=False):
     """ids [batch, time] → a vector for each of three ids, [batch, time, 2]."""
     draw = Drawn(0)
+    states = (StateSpec("state.h", "next.h", "float32", ("batch", 1)),) if streaming else ()
     promised = ModelSpec(
-        inputs=(TensorSpec("ids", "int64", ("batch", "time"), 0, 1, high=2),),
-        outputs=(TensorSpec("vectors", "float32", ("batch", "time", 2), 0, 1),),
+        inputs=(TensorSpec("ids", "int64", ("batch", "time"), 0, 1, high=2), *_taken(states)),
+        outputs=(
+            TensorSpec("vectors", "float32", ("batch", "time", 2), 0, 1),
+            *_successors(states),
+        ),
+        states=states,
     )
     table = draw.add("table", np.arange(6, dtype=np.float32).reshape(3, 2))
-    return save(path, [node("Gather", [table, "ids"], ["vectors"])], draw, promised, True)
+    nodes = [node("Gather", [table, "ids"], ["vectors"])]
+    nodes += [node("Identity", [state.input], [state.output]) for state in states]
+    return save(path, nodes, draw, promised, True)
 
 
 class Drawn:

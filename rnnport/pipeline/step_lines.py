@@ -76,9 +76,9 @@ class StepReader:
         if array.ndim < 2 and len(fixed) == len(self._shape) and array.size == np.prod(fixed):
             array = array.reshape(fixed)  # a flat row, or a number alone
         if not self._fits(array):
-            expected = " × ".join(map(str, self._shape)) or "1"
+            found, expected = _sizes(array.shape), _sizes(self._shape)
             names = f" ({', '.join(self._columns)})" if self._columns else ""
-            raise _BadLineError(f"it has {array.size} numbers, expected {expected}{names}")
+            raise _BadLineError(f"it has {found} numbers, expected {expected}{names}")
         return self._as_dtype(array)
 
     def _fits(self, array: Array) -> bool:
@@ -125,6 +125,10 @@ class StepReader:
 
 class _BadLineError(Exception):
     """A line is no time step; the reader adds its number."""
+
+
+def _sizes(shape: Sequence[int | str]) -> str:
+    return " × ".join(map(str, shape)) or "1"
 
 
 def _cells(text: str) -> list[str]:
