@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from rnnport.errors import RequestError, UnsupportedModelError, WriteError
+from rnnport.errors import RequestError, RnnportError, UnsupportedModelError, WriteError
 from rnnport.files import refuse_existing, replacing
 from rnnport.graph.axes import BATCH, TIME, Axes
 from rnnport.graph.recurrent import recurrent_nodes
@@ -101,6 +101,46 @@ def write_spec(model: onnx.ModelProto, spec: ModelSpec) -> None:
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     model.metadata_props.add(key=METADATA_KEY, value=spec.to_json())
+
+
+def rename_in_spec(model: onnx.ModelProto, renamed: Mapping[str, str]) -> None:
+    """Follow renamed inputs and outputs in a model's own description, where it has one."""
+    spec = _own_spec(model)
+    if spec is None or not renamed:
+        return
+
+    def new(name: str) -> str:
+        return renamed.get(name, name)
+
+    write_spec(
+        model,
+        replace(
+            spec,
+            inputs=tuple(replace(t, name=new(t.name)) for t in spec.inputs),
+            outputs=tuple(replace(t, name=new(t.name)) for t in spec.outputs),
+            states=tuple(replace(s, input=new(s.input), output=new(s.output)) for s in spec.states),
+            lengths=None if spec.lengths is None else new(spec.lengths),
+        ),
+    )
+
+
+def refresh_spec(model: onnx.ModelProto) -> None:
+    """Describe the inputs and outputs anew, after a repair added or took away some."""
+    spec = _own_spec(model)
+    if spec is None:
+        return
+    inputs = {value.name for value in model.graph.input}
+    outputs = {value.name for value in model.graph.output}
+    told = {s.input: s.output for s in spec.states if s.input in inputs and s.output in outputs}
+    write_spec(model, annotation_of(Reading(model), told).spec)
+
+
+def _own_spec(model: onnx.ModelProto) -> ModelSpec | None:
+    text = next((e.value for e in model.metadata_props if e.key == METADATA_KEY), None)
+    try:
+        return None if text is None else parse(text)
+    except RnnportError:
+        return None  # the check of the metadata reports it
 
 
 def length_input(reading: Reading) -> str | None:

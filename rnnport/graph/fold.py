@@ -158,7 +158,7 @@ def _moved(node: Node, arrays: list[np.ndarray | None]) -> int:
 
 def _broadcast(node: Node, arrays: list[np.ndarray | None]) -> int:
     shapes = [array.shape for array in arrays if array is not None]
-    return math.prod(np.broadcast_shapes(*shapes))
+    return int(math.prod(np.broadcast_shapes(*shapes)))
 
 
 def _asked(node: Node, arrays: list[np.ndarray | None]) -> int:
@@ -166,7 +166,7 @@ def _asked(node: Node, arrays: list[np.ndarray | None]) -> int:
     shape = arrays[-1]
     sizes = [] if shape is None else [max(1, int(size)) for size in shape.reshape(-1)]
     own = 1 if node.op == "ConstantOfShape" or arrays[0] is None else arrays[0].size
-    return math.prod(sizes) * max(1, own)
+    return int(math.prod(sizes) * max(1, own))
 
 
 def _gathered(node: Node, arrays: list[np.ndarray | None]) -> int:

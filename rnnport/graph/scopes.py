@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,8 +136,9 @@ class Scope:
 class Reading:
     """A sound model with its scopes; read a changed model anew."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, folder: Path | None = None) -> None:
         self.model = model
+        self.folder = folder  # where its external data lie
         self.opset = standard_opset(model.opset_import)
         self.main = _read(model.graph, "", self.opset)
         self.functions = {

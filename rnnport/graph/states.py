@@ -75,6 +75,11 @@ def recognise(reading: Reading) -> States:
     )
 
 
+def looks_like_state(name: str) -> bool:
+    """Whether a name has a word in it that people give to states."""
+    return bool(STATE_WORDS & set(_words(name)))
+
+
 def compatible(one: Shape | None, other: Shape | None) -> bool:
     """Whether two shapes may be equal at run time."""
     if one is None or other is None:
@@ -211,7 +216,7 @@ def _fitting(reading: Reading, entry: str, outputs: Iterable[str]) -> list[str]:
 def _by_name(reading: Reading, used: set[str], taken: set[str]) -> Iterator[tuple[str, str]]:
     """Pairs that names and shapes show: h_in and h_out, state.k and next.k, hx and hy."""
     for entry in reading.main.input_names:
-        if entry in used or not STATE_WORDS & set(_words(entry)):
+        if entry in used or not looks_like_state(entry):
             continue
         alike = [
             name
@@ -224,7 +229,7 @@ def _by_name(reading: Reading, used: set[str], taken: set[str]) -> Iterator[tupl
 
 def _alike(entry: str, output: str) -> bool:
     one, other = _words(entry), _words(output)
-    if not STATE_WORDS & set(other):
+    if not looks_like_state(output):
         return False
     return [w for w in one if w not in FILLER] == [w for w in other if w not in FILLER]
 

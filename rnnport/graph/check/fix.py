@@ -13,7 +13,7 @@ from rnnport.errors import CheckFailedError, UnsupportedModelError, WriteError
 from rnnport.files import refuse_existing, replacing
 from rnnport.graph.check.proof import prove
 from rnnport.graph.check.rule import Effect, Finding, Rule
-from rnnport.graph.check.run import findings
+from rnnport.graph.check.run import findings, open_reading
 from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import require_sound
 from rnnport.runtime.model_proto import load_proto
@@ -56,9 +56,10 @@ def fix_file(
         OutputExistsError, WriteError: the output cannot be written.
     """
     refuse_existing(Path(output), overwrite)
+    as_it_lies = findings(open_reading(path), rules, targets)
     model = load_proto(path)
     require_sound(model, os.fspath(path))
-    steps: list[Step] = []
+    steps = _done_by_reading(as_it_lies, findings(Reading(model), rules, targets))
     for rule in rules:
         if rule.repair is not None:
             model, step = _repaired(model, rule, targets)
@@ -68,6 +69,13 @@ def fix_file(
     if written:
         _save(model, Path(output), overwrite)
     return FixReport(os.fspath(path), os.fspath(output) if written else None, tuple(steps), left)
+
+
+def _done_by_reading(before: Sequence[Finding], now: Sequence[Finding]) -> list[Step]:
+    """Repairs that reading the whole file has made: external data are inside the model now."""
+    gone = [f.rule for f in before if f.fixable and f.rule not in {g.rule for g in now}]
+    note = "all data will be in the one file"
+    return [Step(rule, gone.count(rule), True, note) for rule in dict.fromkeys(gone)]
 
 
 def _repaired(

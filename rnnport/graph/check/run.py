@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rnnport.errors import RequestError
 from rnnport.graph.check.rule import Finding, Rule
@@ -45,7 +46,7 @@ def open_reading(path: str | os.PathLike[str]) -> Reading:
     """
     model = load_proto(path, weights=False)
     require_sound(model, os.fspath(path))
-    return Reading(model)
+    return Reading(model, Path(path).absolute().parent)
 
 
 def check_file(

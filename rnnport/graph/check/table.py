@@ -7,26 +7,49 @@ from collections.abc import Collection
 from rnnport.errors import RequestError
 from rnnport.graph.check.rule import Rule
 from rnnport.graph.check.rules import (
+    cuda,
+    dead_state,
+    dtypes,
+    external,
     folded,
     frozen_input,
     frozen_shape,
     frozen_state,
     gru_reset,
     layout,
+    lengths,
+    loops,
+    metadata,
+    missing,
+    quantized,
+    state_names,
+    unrolled,
     weights,
 )
 
-# Weights and constants are repaired first: the other repairs then see what is constant.
+# Weights and constants are repaired first, so that the other repairs see what is constant; what
+# is inside a graph comes before its interface, and the description of the interface last.
 RULES: tuple[Rule, ...] = (
-    gru_reset.RULE,
-    layout.RULE,
+    external.RULE,
     weights.RULE,
     folded.RULE,
+    loops.RULE,
+    gru_reset.RULE,
+    layout.RULE,
     frozen_shape.RULE,
     frozen_state.RULE,
     frozen_input.RULE,
+    dead_state.RULE,
+    state_names.RULE,
+    metadata.RULE,
+    unrolled.RULE,
+    quantized.RULE,
+    lengths.RULE,
+    cuda.RULE,
+    missing.RULE,
+    dtypes.RULE,
 )
-BY_ID = {rule.id: rule for rule in RULES}
+BY_ID = {rule.id: rule for rule in sorted(RULES, key=lambda rule: rule.id)}
 
 
 def choose(select: Collection[str], ignore: Collection[str]) -> tuple[Rule, ...]:

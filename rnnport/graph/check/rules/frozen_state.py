@@ -65,10 +65,21 @@ def _frozen(reading: Reading) -> list[FrozenState]:
     found = []
     for node in recurrent_nodes(reading):
         for role in STATES:
-            value = constant_value(node.node.scope, node.input(role)) if node.input(role) else None
+            value = _value(node, node.input(role)) if node.input(role) else None
             if value is not None and value.ndim == 3:
                 found.append(FrozenState(node, role, value))
     return found
+
+
+def _value(node: Recurrent, name: str) -> np.ndarray | None:
+    """A constant state, also one that is expanded from the example's batch and so fits no other."""
+    scope = node.node.scope
+    maker = scope.maker(name)
+    if maker is not None and maker.op == "Expand":
+        value = constant_value(scope, maker.input(0))
+        spread = value is None or value.ndim != 3 or value.shape[0 if node.layout else 1] == 1
+        return None if spread else value
+    return constant_value(scope, name)
 
 
 def _same_for_all(frozen: FrozenState) -> bool:
