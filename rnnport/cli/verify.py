@@ -31,7 +31,7 @@ def verify(
     rtol: Annotated[float, typer.Option(help="Tolerance relative to the reference.")] = 1e-5,
     seed: Annotated[int, typer.Option(help="Seed of the cases and of what is fed.")] = 0,
     time: Annotated[
-        int | None, typer.Option(help="T of the times 1, 2, T, 3T; default: lookback, or 10.")
+        int | None, typer.Option(help="T of the times 1, 2, T, 3T; default: the run's, or 10.")
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML report with plots to this file.")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from rnnport.graph.annotate import length_input
 from rnnport.graph.axes import BATCH, TIME, Axes
 from rnnport.graph.reading import open_reading
 from rnnport.graph.scopes import Reading, Scope
-from rnnport.graph.states import Pair, recognise
+from rnnport.graph.states import Pair, length_input, recognise
 from rnnport.spec import Dim, ModelSpec, TensorSpec
 
 NAMED_BATCH = ("batch", "n", "b", "bs")

@@ -27,7 +27,7 @@ def open_reading(path: str | os.PathLike[str]) -> Reading:
     """
     model = load_proto(path, weights=False)
     require_sound(model, os.fspath(path))
-    return Reading(model)
+    return Reading(model, Path(path).absolute().parent)
 
 
 def initializers(reading: Reading) -> Iterator[onnx.TensorProto]:

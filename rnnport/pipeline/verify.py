@@ -55,7 +55,7 @@ def verify(
         atol: absolute tolerance.
         rtol: tolerance relative to the reference's value.
         seed: of the grid and of what is fed.
-        time: T of the grid's times 1, 2, T, 3T; by default the forecaster's lookback, else 10.
+        time: T of the grid's times 1, 2, T, 3T; by default that of the run's example, else 10.
         watch: is given each engine's name and cases before they run, and gives them back one by
             one, so that a program can show progress.
 
@@ -69,7 +69,7 @@ def verify(
     _check_request(engines, atol, rtol, time)
     own = read_spec(path)
     reference = _run(path, own, against) if against.is_dir() else _file(path, own, against)
-    cases = grid(reference.spec, seed, time)
+    cases = grid(reference.spec, seed, time or reference.time)
     reports: list[ParityReport] = []
     missing: list[Missing] = []
     for name in dict.fromkeys(engines):
@@ -102,6 +102,7 @@ class _Reference:
     spec: ModelSpec  # what the grid is drawn from
     precise: Engine | None = None
     notes: tuple[str, ...] = ()
+    time: int | None = None  # a typical number of steps
 
 
 def _check_request(engines: Sequence[str], atol: float, rtol: float, time: int | None) -> None:
@@ -135,7 +136,9 @@ def _run(path: Path, own: ModelSpec | None, folder: Path) -> _Reference:
         TorchEngine(module, spec, stream=spec.streaming, dtype=dtype)
         for dtype in (torch.float32, torch.float64)
     )
-    return _Reference(single, spec, double, NO_METADATA if own is None else ())
+    inputs = (run.example[tensor.name] for tensor in run.spec.data_inputs())
+    time = max(int(array.shape[1]) for array in inputs)
+    return _Reference(single, spec, double, NO_METADATA if own is None else (), time)
 
 
 def _file(path: Path, own: ModelSpec | None, other: Path) -> _Reference:
