@@ -13,10 +13,9 @@ import onnx
 from rnnport.errors import RequestError, RnnportError, UnsupportedModelError, WriteError
 from rnnport.files import refuse_existing, replacing
 from rnnport.graph.axes import BATCH, TIME, Axes
-from rnnport.graph.recurrent import recurrent_nodes
 from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import require_sound
-from rnnport.graph.states import Pair, compatible, recognise, sources
+from rnnport.graph.states import Pair, compatible, length_input, recognise
 from rnnport.runtime.model_proto import load_proto
 from rnnport.spec import METADATA_KEY, Dim, ModelSpec, StateSpec, TensorSpec, TimeSpec, parse
 
@@ -141,15 +140,6 @@ def _own_spec(model: onnx.ModelProto) -> ModelSpec | None:
         return None if text is None else parse(text)
     except RnnportError:
         return None  # the check of the metadata reports it
-
-
-def length_input(reading: Reading) -> str | None:
-    """The graph input that every recurrent node takes its ``sequence_lens`` from."""
-    found: set[str] = set()
-    for node in recurrent_nodes(reading):
-        if name := node.input("sequence_lens"):
-            found |= sources(reading, node.node.scope, name)
-    return found.pop() if len(found) == 1 else None
 
 
 def _require_fitting(reading: Reading, told: Mapping[str, str]) -> None:

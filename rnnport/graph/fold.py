@@ -153,7 +153,7 @@ def _run(node: Node, arrays: list[np.ndarray | None]) -> list[np.ndarray]:
 
 
 def _moved(node: Node, arrays: list[np.ndarray | None]) -> int:
-    return sum(array.size for array in arrays if array is not None)
+    return int(sum(array.size for array in arrays if array is not None))
 
 
 def _broadcast(node: Node, arrays: list[np.ndarray | None]) -> int:
@@ -174,7 +174,7 @@ def _gathered(node: Node, arrays: list[np.ndarray | None]) -> int:
     if data is None or indices is None:
         return LARGEST + 1
     axis = int(node.attribute("axis", 0))
-    return int(data.size) // max(1, data.shape[axis]) * int(indices.size)
+    return int(data.size // max(1, data.shape[axis]) * indices.size)
 
 
 _KNOWN: dict[str, Callable[[Node, list[np.ndarray | None]], int]] = {

@@ -100,6 +100,15 @@ def sinks(reading: Reading, scope: Scope, name: str) -> set[str]:
     return set(_sinks(reading, scope, name, set()))
 
 
+def length_input(reading: Reading) -> str | None:
+    """The graph input that every recurrent node takes its ``sequence_lens`` from."""
+    found: set[str] = set()
+    for node in recurrent_nodes(reading):
+        if name := node.input("sequence_lens"):
+            found |= sources(reading, node.node.scope, name)
+    return found.pop() if len(found) == 1 else None
+
+
 def _flows(reading: Reading) -> dict[str, set[str]]:
     """Each graph input that enters something as its state → the outputs that its successor is."""
     flows: dict[str, set[str]] = {}

@@ -13,7 +13,8 @@ from rnnport.errors import CheckFailedError, UnsupportedModelError, WriteError
 from rnnport.files import refuse_existing, replacing
 from rnnport.graph.check.proof import prove
 from rnnport.graph.check.rule import Effect, Finding, Rule
-from rnnport.graph.check.run import findings, open_reading
+from rnnport.graph.check.run import findings
+from rnnport.graph.reading import open_reading
 from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import require_sound
 from rnnport.runtime.model_proto import load_proto

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rnnport.errors import RequestError
 from rnnport.graph.check.rule import Finding, Rule
+from rnnport.graph.reading import open_reading
 from rnnport.graph.scopes import Reading
-from rnnport.graph.sound import require_sound
-from rnnport.runtime.model_proto import load_proto
 
 TARGETS = ("ort-cpu", "ort-cuda", "openvino", "rten", "tract", "triton")
 DEFAULT_TARGETS = ("ort-cpu",)
@@ -35,18 +33,6 @@ def targets_of(names: Collection[str]) -> frozenset[str]:
         if name not in TARGETS:
             raise RequestError(f"there is no target '{name}'; there are {', '.join(TARGETS)}")
     return frozenset(names or DEFAULT_TARGETS)
-
-
-def open_reading(path: str | os.PathLike[str]) -> Reading:
-    """A file's graph, its weights left where they are.
-
-    Raises:
-        RequestError: there is no file of that name.
-        ModelFileError: the file is not an ONNX model, or makes no sense.
-    """
-    model = load_proto(path, weights=False)
-    require_sound(model, os.fspath(path))
-    return Reading(model, Path(path).absolute().parent)
 
 
 def check_file(

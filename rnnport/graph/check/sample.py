@@ -9,8 +9,8 @@ import numpy as np
 
 from rnnport.errors import UnsupportedModelError
 from rnnport.graph.axes import BATCH, TIME, Axes
-from rnnport.graph.recurrent import recurrent_nodes
 from rnnport.graph.scopes import Reading
+from rnnport.graph.states import length_input
 from rnnport.spec import Dim
 
 LARGEST_INPUT = 1 << 24  # elements; a declared shape is not to be believed
@@ -35,7 +35,7 @@ def feeds(reading: Reading, sizes: Sizes, seed: int = 0) -> dict[str, np.ndarray
     """
     random = np.random.default_rng(seed)
     axes, main = Axes(reading), reading.main
-    lengths = _length_inputs(reading)
+    lengths = length_input(reading)
     made: dict[str, np.ndarray] = {}
     steps = _steps(reading, axes, sizes)
     for name in main.input_names:
@@ -45,7 +45,7 @@ def feeds(reading: Reading, sizes: Sizes, seed: int = 0) -> dict[str, np.ndarray
             kind: str = np.dtype(dtype).kind
         except TypeError:
             kind = ""
-        if name in lengths:
+        if name == lengths:
             made[name] = random.integers(1, steps + 1, shape).astype(dtype)
         elif kind == "f":
             made[name] = random.standard_normal(shape).astype(dtype)
@@ -88,14 +88,3 @@ def _steps(reading: Reading, axes: Axes, sizes: Sizes) -> int:
             if axes.of(reading.main, name, axis) == TIME:
                 return _size(dim, TIME, sizes)
     return 1
-
-
-def _length_inputs(reading: Reading) -> set[str]:
-    """Graph inputs that reach a recurrent node's ``sequence_lens`` with nothing but casts."""
-    found = set()
-    for node in recurrent_nodes(reading):
-        name, scope = node.input("sequence_lens"), node.node.scope
-        while name and (maker := scope.maker(name)) is not None:
-            name = maker.input(0) if maker.op in ("Cast", "Identity", "Squeeze", "Reshape") else ""
-        found.add(name)
-    return found & set(reading.main.input_names)

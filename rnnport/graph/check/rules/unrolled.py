@@ -28,8 +28,8 @@ def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
             if links + 1 >= FEWEST_STEPS:
                 yield Fault(
                     nodes[0].label,
-                    f"a recurrent layer is unrolled: the weight '{weight}' is in {len(nodes)} "
-                    "products, each fed by the one before; the time of the exporter's example is frozen",
+                    f"a recurrent layer is unrolled: {len(nodes)} products with the weight "
+                    f"'{weight}' feed one another, so the time is the exporter's example's",
                 )
 
 
