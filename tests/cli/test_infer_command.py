@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -143,8 +145,12 @@ def following(folder):
         stderr=subprocess.PIPE,
         text=True,
         bufsize=1,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     )
+    deadline = threading.Timer(30, process.kill)  # an answer that never comes must not hang us
+    deadline.start()
     yield process
+    deadline.cancel()
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
