@@ -36,6 +36,7 @@ def train(cell: str, seed: int, epochs: int, limit: int) -> dict[str, float]:
         accuracy on the test images, and the seconds that the epochs took.
     """
     data = load_classify("mnist")
+    assert data.train.y is not None
     x = torch.from_numpy(data.train.x[:limit]).float() / 255
     y = torch.from_numpy(data.train.y[:limit])
     torch.manual_seed(seed)
@@ -44,7 +45,7 @@ def train(cell: str, seed: int, epochs: int, limit: int) -> dict[str, float]:
     start = time.perf_counter()
     for _ in range(epochs):
         model.train()
-        for batch in torch.randperm(len(x)).split(128):
+        for batch in torch.split(torch.randperm(len(x)), 128):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
             loss.backward()  # type: ignore[no-untyped-call]

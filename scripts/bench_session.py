@@ -7,6 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -54,8 +55,8 @@ def measure(path: str, times: tuple[int, ...], rounds: int) -> list[dict[str, fl
             shape = [1 if isinstance(axis, str) else axis for axis in state.shape]
             feeds[state.input] = np.zeros(shape, state.dtype)
         calls: dict[str, Callable[[], object]] = {
-            "session": lambda x=x: session(x),
-            "bare": lambda feeds=feeds: bare.run(None, feeds),
+            "session": partial(session, x),
+            "bare": partial(bare.run, None, feeds),
         }
         median = interleaved(calls, rounds)
         row = {

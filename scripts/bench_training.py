@@ -47,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         for seed in range(options.seeds):
-            row = {
+            row: dict[str, Any] = {
                 "seed": seed,
                 "bare": bare(options.cell, seed, options.epochs),
                 "rnnport": trained(options.cell, seed, options.epochs, folder),
