@@ -6,19 +6,16 @@ import gzip
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnport.errors import DataError, MissingExtraError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 PARQUET = (".parquet", ".pq")
 ROWS = 16_384
 _BYTES = 1 << 20  # of CSV parsed at a time: a hundredth of a second, and little memory
 
-Block = tuple[int, "pl.DataFrame"]  # the number of its first row, from 0, and its rows
+Block = tuple[int, Any]  # the number of its first row, from 0, and a pyarrow.RecordBatch
 
 
 def is_table(path: str | Path) -> bool:
@@ -46,7 +43,7 @@ def column_names(path: Path) -> tuple[str, ...]:
 
 
 def blocks(path: Path, columns: Sequence[str], last: int | None = None) -> Iterator[Block]:
-    """The rows of these columns, in the file's order, none of the blocks empty.
+    """The rows of these columns, in this order, none of the blocks empty.
 
     ``last`` promises that only so many rows at the end matter: Parquet then skips what it can.
 
@@ -57,7 +54,7 @@ def blocks(path: Path, columns: Sequence[str], last: int | None = None) -> Itera
     with _errors_of(path):
         for offset, batch in raw(path, list(columns), last):
             if batch.num_rows:
-                yield offset, _frame(batch, columns)
+                yield offset, batch.select(columns)
 
 
 def _schema(path: Path) -> list[str]:
@@ -117,23 +114,13 @@ def _csv_form(path: Path) -> Any:
     return pyarrow.csv.ParseOptions(delimiter=delimiter)
 
 
-def _frame(batch: Any, columns: Sequence[str]) -> pl.DataFrame:
-    import polars as pl
-
-    frame = pl.from_arrow(batch)
-    assert isinstance(frame, pl.DataFrame)  # a record batch always becomes one
-    frame.columns = list(columns)  # an index without a name has been given one
-    return frame
-
-
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
     """Turn what the readers raise into errors of this package, each naming the file."""
     try:
-        import polars  # noqa: F401
         import pyarrow as arrow
     except ImportError as error:
-        raise MissingExtraError(error.name or "polars", "data", f"reading {path.name}") from error
+        raise MissingExtraError("pyarrow", "data", f"reading {path.name}") from error
     try:
         yield
     except FileNotFoundError as error:

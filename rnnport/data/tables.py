@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from rnnport.data.blocks import ROWS, Block, blocks, column_names
 from rnnport.data.times import find_frequency, parse_times, time_text
 from rnnport.data.types import Array, Series
 from rnnport.errors import DataError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 _TIME_NAMES = ("date", "datetime", "time", "timestamp", "ds", "index", "", "unnamed: 0")
 _FREQUENCY_ROWS = 1000  # the frequency shows better in these than in a short lookback
@@ -83,27 +80,28 @@ def read_tail(
     enough = max(rows, _FREQUENCY_ROWS)
     kept: deque[Block] = deque()
     end = 0
-    for offset, frame in blocks(layout.path, layout.names, last=enough):
-        kept.append((offset, frame))
-        end = offset + frame.height
-        while end - (kept[0][0] + kept[0][1].height) >= enough:
+    for offset, batch in blocks(layout.path, layout.names, last=enough):
+        kept.append((offset, batch))
+        end = offset + batch.num_rows
+        while end - (kept[0][0] + kept[0][1].num_rows) >= enough:
             kept.popleft()
         if progress is not None:
             progress(end)
     # values are checked only where they are asked for; the times before them show the frequency
-    cut = (_from(block, end - rows) for block in kept if block[0] + block[1].height > end - rows)
+    cut = (_from(block, end - rows) for block in kept if block[0] + block[1].num_rows > end - rows)
     series = _join(_parsed(cut, layout))
     if layout.time_column is None or len(series) >= enough:
         return series
-    times = _join(_parsed(kept, replace(layout, columns=()))).times
+    first_column = ((offset, batch.select([0])) for offset, batch in kept)
+    times = _join(_parsed(first_column, replace(layout, columns=()))).times
     assert times is not None  # the layout has a time column
     return replace(series, frequency=find_frequency(times[-enough:]))
 
 
 def _from(block: Block, first: int) -> Block:
-    offset, frame = block
+    offset, batch = block
     skip = max(0, first - offset)
-    return offset + skip, frame[skip:]
+    return offset + skip, batch.slice(skip)
 
 
 def _join(parts: Iterable[Series]) -> Series:
@@ -127,97 +125,101 @@ def _layout(path: Path, columns: Sequence[str] | None, time_column: str | None) 
         raise DataError(f"{path} has a header and no rows")
     if time_column is None:
         free = [name for name in names if name not in (columns or ())]
-        time_column = _find_time_column(first[1].head(1), free)
+        time_column = _find_time_column(first[1].slice(0, 1), names, free)
     chosen = columns if columns is not None else [name for name in names if name != time_column]
     if not chosen:
         raise DataError(f"{path} has no column but '{time_column}', the time; there are no values")
     return _Layout(path, tuple(chosen), time_column)
 
 
-def _find_time_column(row: pl.DataFrame, free: Sequence[str]) -> str | None:
+def _find_time_column(row: Any, names: Sequence[str], free: Sequence[str]) -> str | None:
     """Judged by the first row alone, so that a wrong time further down is named as such."""
-    for name in free:
+    for place, name in enumerate(names):
         usual = name.strip().lower() in _TIME_NAMES
-        if not usual and name != row.columns[0]:
+        if name not in free or not (usual or place == 0):
             continue
-        times = parse_times(row[name])
-        readable = times.null_count() == 0
-        if not usual and readable and not times.dtype.is_integer():
-            return name
-        if usual and (readable or np.isnan(_as_numbers(row[name])).any()):
+        times = parse_times(row.column(place))
+        readable = not np.isnat(times).any() if times.dtype.kind == "M" else usual
+        if readable or (usual and np.isnan(_as_numbers(row.column(place))).any()):
             return name
     return None
 
 
 def _cut(source: Iterable[Block], rows: int) -> Iterator[Block]:
     """The same rows in blocks of exactly ``rows``; only the last may be smaller."""
-    start, waiting = 0, []
-    held = 0
-    for _, frame in source:
-        waiting.append(frame)
-        held += frame.height
+    import pyarrow
+
+    start, held, waiting = 0, 0, []
+    for _, batch in source:
+        waiting.append(batch)
+        held += batch.num_rows
         while held >= rows:
-            whole = waiting[0] if len(waiting) == 1 else _stack(waiting)
-            yield start, whole[:rows]
-            start, held, waiting = start + rows, held - rows, [whole[rows:]]
+            whole = pyarrow.concat_batches(waiting)
+            yield start, whole.slice(0, rows)
+            start, held, waiting = start + rows, held - rows, [whole.slice(rows)]
     if held:
-        yield start, _stack(waiting)
-
-
-def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    import polars as pl
-
-    return pl.concat(frames)
+        yield start, pyarrow.concat_batches(waiting)
 
 
 def _parsed(source: Iterable[Block], layout: _Layout) -> Iterator[Series]:
     before: Any = None  # the last time of the piece before
-    for offset, frame in source:
+    for offset, batch in source:
+        columns = dict(zip(layout.names, batch.columns, strict=True))
         times = None
         if layout.time_column is not None:
-            times = _times(frame[layout.time_column], offset, layout, before)
+            times = _times(columns[layout.time_column], offset, layout, before)
             before = times[-1]
-        values = np.empty((frame.height, len(layout.columns)))
+        values = np.empty((batch.num_rows, len(layout.columns)))
         for i, name in enumerate(layout.columns):
-            values[:, i] = _numbers(frame[name], offset, layout)
+            values[:, i] = _numbers(columns[name], name, offset, layout)
         yield Series(values, layout.columns, times, layout.time_column)
 
 
-def _numbers(column: pl.Series, offset: int, layout: _Layout) -> Array:
+def _numbers(column: Any, name: str, offset: int, layout: _Layout) -> Array:
     values = _as_numbers(column)
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
-        found = _found(column[int(wrong[0])])
+        row = int(wrong[0])
         raise DataError(
-            f"{_at(layout, offset + int(wrong[0]))}, column '{column.name}': {found} is not a "
-            "finite number; fill or drop such rows, or choose other columns"
+            f"{_at(layout, offset + row)}, column '{name}': {_found(column[row])} is not a finite "
+            "number; fill or drop such rows, or choose other columns"
         )
     return values
 
 
-def _as_numbers(column: pl.Series) -> Array:
-    """The column as float64; NaN for what is no number."""
-    import polars as pl
+def _as_numbers(column: Any) -> Array:
+    """A pyarrow array as float64; NaN for what is no number."""
+    import pyarrow
 
-    if column.dtype == pl.String:
-        column = column.str.strip_chars()
-    elif not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+    if pyarrow.types.is_temporal(column.type):
         return np.full(len(column), np.nan)
-    return column.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+    try:
+        values: Array = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return values
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+        return np.array([_number(cell) for cell in column.to_pylist()])
 
 
-def _times(column: pl.Series, offset: int, layout: _Layout, before: Any) -> Array:
-    parsed = parse_times(column)
-    if parsed.null_count():
-        row = int(parsed.is_null().arg_max() or 0)
+def _number(cell: object) -> float:
+    try:
+        return float(cell)  # type: ignore[arg-type]  # whatever it is, it is a number or it is not
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _times(column: Any, offset: int, layout: _Layout, before: Any) -> Array:
+    times = parse_times(column)
+    wrong = np.flatnonzero(times.dtype.kind == "M" and np.isnat(times))
+    if len(wrong):
+        row = int(wrong[0])
         raise DataError(
-            f"{_at(layout, offset + row)}, time column '{column.name}': {_found(column[row])} is "
-            "not a time; write ISO 8601 such as 2016-07-01 13:00:00, or whole numbers"
+            f"{_at(layout, offset + row)}, time column '{layout.time_column}': "
+            f"{_found(column[row])} is not a time; write ISO 8601 such as 2016-07-01 13:00:00, "
+            "or whole numbers"
         )
-    times: Array = parsed.to_numpy()
     if before is not None and before.dtype != times.dtype:
         raise DataError(
-            f"{_at(layout, offset)}: the time column '{column.name}' changes between whole "
+            f"{_at(layout, offset)}: the time column '{layout.time_column}' changes between whole "
             "numbers and timestamps"
         )
     chain = times if before is None else np.concatenate([np.atleast_1d(before), times])
@@ -228,7 +230,7 @@ def _times(column: pl.Series, offset: int, layout: _Layout, before: Any) -> Arra
         comes = "comes twice" if now == last else f"comes after {last}"
         raise DataError(
             f"{_at(layout, offset + later - (before is not None))}: time {now} {comes}; "
-            f"sort the rows by '{column.name}' and keep one row a time"
+            f"sort the rows by '{layout.time_column}' and keep one row a time"
         )
     return times
 
@@ -237,7 +239,8 @@ def _at(layout: _Layout, row: int) -> str:
     return f"{layout.path}, row {row + 1} below the header"
 
 
-def _found(value: object) -> str:
+def _found(cell: Any) -> str:
+    value = cell.as_py()
     return "an empty cell" if value is None or value == "" else f"'{value}'"
 
 
