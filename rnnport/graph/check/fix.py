@@ -89,10 +89,10 @@ def _repaired(
     copy.CopyFrom(model)
     try:
         changed = rule.repair(Reading(copy))
+        difference = prove(model, changed, rule.effect)
         left = [f for f in rule.findings(Reading(changed), targets) if f.fixable]
         if left:
             raise CheckFailedError(f"{left[0].node} has the fault still")
-        difference = prove(model, changed, rule.effect)
     except (CheckFailedError, UnsupportedModelError) as error:
         return model, Step(rule.id, len(found), False, str(error))
     note = (

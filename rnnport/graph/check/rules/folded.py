@@ -7,17 +7,45 @@ from collections.abc import Iterator
 import onnx
 
 from rnnport.graph.check.rule import Effect, Fault, Rule, Severity, Targets
+from rnnport.graph.check.rules.weights import WEIGHTS
 from rnnport.graph.fold import fold, foldable
-from rnnport.graph.scopes import Reading
+from rnnport.graph.recurrent import INPUTS
+from rnnport.graph.scopes import Node, Reading
 
 
 def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
     """Nodes that need nothing but constants."""
-    nodes = foldable(reading)
+    nodes = _not_only_weights(foldable(reading))
     if nodes:
         kinds = ", ".join(sorted({node.op for node in nodes}))
         count = f"{len(nodes)} nodes compute" if len(nodes) > 1 else "this node computes"
         yield Fault(nodes[0].label, f"{count} constants that could be stored ({kinds})", True)
+
+
+def _not_only_weights(nodes: list[Node]) -> list[Node]:
+    """Without the nodes that lead to recurrent weights alone: RNN201 reports those layers."""
+    weights: set[Node] = set()
+    for node in reversed(nodes):
+        takers = [
+            (taker, name) for name in node.proto.output for taker in node.scope.takers.get(name, ())
+        ]
+        if takers and all(
+            taker in weights or _takes_as_weight(taker, name) for taker, name in takers
+        ):
+            weights.add(node)
+    return [node for node in nodes if node not in weights]
+
+
+def _takes_as_weight(taker: Node, name: str) -> bool:
+    roles = INPUTS.get(taker.op, ())
+    return (
+        all(
+            role in WEIGHTS
+            for role, taken in zip(roles, taker.proto.input, strict=False)
+            if taken == name
+        )
+        and taker.op in INPUTS
+    )
 
 
 def repair(reading: Reading) -> onnx.ModelProto:
