@@ -1,1 +1,1 @@
-"""READ data: files, built-in sets, splits, windows and metrics; imports polars, never torch."""
+"""READ data: files, built-in sets, splits, windows and metrics; numpy and pyarrow, never torch."""

@@ -7,7 +7,9 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,9 +38,9 @@ def long(tmp_path_factory):
     rows = 200_000
     times = np.datetime64("2000-01-01T00", "us") + np.arange(rows) * np.timedelta64(1, "h")
     values = np.random.default_rng(0).normal(size=(rows, 2))
-    frame = pl.DataFrame({"date": times, "a": values[:, 0], "b": values[:, 1]})
-    frame.write_csv(folder / "long.csv", datetime_format="%Y-%m-%d %H:%M:%S")
-    frame.write_parquet(folder / "long.parquet", row_group_size=30_000)
+    frame = pa.table({"date": times, "a": values[:, 0], "b": values[:, 1]})
+    pa.csv.write_csv(frame, folder / "long.csv")
+    pa.parquet.write_table(frame, folder / "long.parquet", row_group_size=30_000)
     return folder, times, values
 
 
@@ -105,14 +107,15 @@ def test_whole_numbers_are_times_too(table):
 
 def test_parquet_keeps_its_types(tmp_path):
     path = tmp_path / "t.parquet"
-    pl.DataFrame(
+    made = pa.table(
         {
             "day": [date(2020, 1, 1), date(2020, 1, 2)],
             "on": [True, False],
             "count": [3, 4],
-            "load": pl.Series([1.5, 2.5], dtype=pl.Float32),
+            "load": pa.array([1.5, 2.5], pa.float32()),
         }
-    ).write_parquet(path)
+    )
+    pa.parquet.write_table(made, path)
     series = read_table(path)
     assert series.values.tolist() == [[1, 3, 1.5], [0, 4, 2.5]]
     assert (series.time_column, series.frequency) == ("day", "1d")
@@ -138,7 +141,7 @@ def test_what_is_not_a_finite_number_is_named_with_row_and_column(table, cell, f
 
 def test_a_missing_value_in_parquet_is_named(tmp_path):
     path = tmp_path / "t.parquet"
-    pl.DataFrame({"t": [1, 2, 3], "load": [1.0, None, 2.0]}).write_parquet(path)
+    pa.parquet.write_table(pa.table({"t": [1, 2, 3], "load": [1.0, None, 2.0]}), path)
     with pytest.raises(DataError, match="row 2 below the header, column 'load': an empty cell"):
         read_table(path, time_column="t")
 
