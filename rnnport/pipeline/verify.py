@@ -198,9 +198,14 @@ def _interface(tensors: Iterable[TensorSpec], leave_out: set[str]) -> dict[str, 
 
 def _facts(path: Path, against: Path, seed: int) -> dict[str, object]:
     checksums = {
-        f"{name}_sha256": hashlib.sha256(file.read_bytes()).hexdigest()
+        f"{name}_sha256": _sha256(file)
         for name, file in (("model", path), ("against", against))
         if file.is_file()
     }
     versions = {"rnnport": rnnport.__version__, "python": platform.python_version()}
     return {"seed": seed, **checksums, **versions, "platform": platform.platform()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

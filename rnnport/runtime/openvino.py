@@ -87,7 +87,7 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise RequestError(f"OpenVINO fails on these feeds: {_last_line(error)}") from error
         return {
-            tensor.name: np.array(answers[self._compiled.output(tensor.name)])
+            tensor.name: np.asarray(answers[self._compiled.output(tensor.name)])
             for tensor in self._spec.outputs
         }
 

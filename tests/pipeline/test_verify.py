@@ -1,6 +1,7 @@
 """Verifying a file against a run and against another file, on the engines that are there."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -94,14 +95,8 @@ def test_an_existing_report_is_refused_before_any_work(files, tmp_path):
 
 
 def test_a_missing_engine_is_named_after_the_others_ran(files, monkeypatch):
-    real = pipeline.open_engine
-
-    def without_openvino(name, path):
-        if name == "openvino":
-            raise MissingExtraError("openvino", "dev", "the engine 'openvino'")
-        return real(name, path)
-
-    monkeypatch.setattr(pipeline, "open_engine", without_openvino)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "rnnport.runtime.openvino", raising=False)
     arguments = (files / "a.onnx", "--against", files / "b.onnx", "--engine", "openvino")
     result = command(*arguments, "--engine", "ort-cpu")
     assert result.exit_code == 3
@@ -246,6 +241,12 @@ class TestAgainstARun:
         outcome = pipeline.verify(path, folder)
         assert outcome.exit_code == 1
         assert outcome.reports[0].needed_atol < 0.1
+
+
+def test_without_torch_a_run_cannot_be_the_reference(files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'rnnport\[train\]'"):
+        pipeline.verify(files / "a.onnx", files)
 
 
 def test_a_folder_that_is_no_run_is_refused(files):

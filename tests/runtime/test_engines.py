@@ -20,11 +20,13 @@ from rnnport.errors import (
 from rnnport.parity.cases import Case, grid
 from rnnport.parity.compare import compare
 from rnnport.parity.feeds import draw
+from rnnport.runtime import cuda
 from rnnport.runtime.engine import ENGINES, open_engine
 from rnnport.spec import StateSpec, TensorSpec
 
 PACKAGES = {"openvino": "openvino", "reference": "onnx"}
 NAMES = ("ort-cpu", "reference", "openvino", "torch")
+CUDA = pytest.param("ort-cuda", marks=pytest.mark.cuda)
 SHAPES = [
     Shape(kind, layers, direction)
     for kind, layers, direction in itertools.product(
@@ -38,6 +40,8 @@ def opened(name, folder, shape):
     """The engine on the network of that shape; PyTorch's on the module with the same weights."""
     if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
         pytest.skip(f"{PACKAGES[name]} is not installed")
+    if name == "ort-cuda" and (obstacle := cuda.obstacle()) is not None:
+        pytest.skip(f"no CUDA: {obstacle}")
     if name == "torch":
         pytest.importorskip("torch")
         from recurrent_modules import Tagger
@@ -75,14 +79,14 @@ def require(report):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=describe)
-@pytest.mark.parametrize("name", NAMES[1:])
+@pytest.mark.parametrize("name", [*NAMES[1:], CUDA])
 def test_every_engine_gives_the_answers_of_onnx_runtime(name, shape, tmp_path):
     reference = opened("ort-cpu", tmp_path, shape)
     require(compare(reference, opened(name, tmp_path, shape), grid(reference.spec())))
 
 
 @pytest.mark.parametrize("shape", STREAMS, ids=describe)
-@pytest.mark.parametrize("name", ["ort-cpu", "reference", "openvino"])
+@pytest.mark.parametrize("name", ["ort-cpu", "reference", "openvino", CUDA])
 def test_every_engine_carries_states_from_chunk_to_chunk(name, shape, tmp_path):
     engine = opened(name, tmp_path, shape)
     require(compare(engine, engine, grid(engine.spec())))
@@ -96,7 +100,7 @@ def test_pytorch_carries_states_from_chunk_to_chunk(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, CUDA])
 def test_every_engine_answers_rows_of_full_length(name, kind, tmp_path):
     shape = Shape(kind, lengths=True)
     case = Case(3, 5, (5, 5, 5), seed=1)
@@ -106,12 +110,12 @@ def test_every_engine_answers_rows_of_full_length(name, kind, tmp_path):
 @pytest.mark.parametrize(
     "shape", [Shape(k, 1, "bidirectional", True) for k in ("LSTM", "GRU", "RNN")]
 )
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, CUDA])
 def test_an_engine_answers_short_rows_rightly_or_refuses_them(name, shape, tmp_path):
     engine = opened(name, tmp_path, shape)
     case = Case(4, 6, (2, 6, 6, 1), seed=1)
     feeds = draw(engine.spec(), case)
-    if name in ("ort-cpu", "torch"):
+    if name in ("ort-cpu", "ort-cuda", "torch"):
         require(compare(opened("ort-cpu", tmp_path, shape), engine, [case]))
         alone = engine.run({"x": feeds["x"][:1, :2], "lengths": feeds["lengths"][:1]})
         padded = engine.run(feeds)
@@ -123,7 +127,7 @@ def test_an_engine_answers_short_rows_rightly_or_refuses_them(name, shape, tmp_p
             engine.run(feeds)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, CUDA])
 def test_an_engine_names_itself_and_its_outputs(name, tmp_path):
     shape = Shape("GRU", stream=True)
     engine = opened(name, tmp_path, shape)
@@ -134,7 +138,7 @@ def test_an_engine_names_itself_and_its_outputs(name, tmp_path):
     assert {array.dtype.name for array in answers.values()} == {"float32"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, CUDA])
 def test_an_engine_keeps_no_state(name, tmp_path):
     engine = opened(name, tmp_path, Shape("LSTM", stream=True))
     feeds = draw(engine.spec(), Case(2, 3, states="random", seed=4))
@@ -171,7 +175,7 @@ def test_an_engine_refuses_feeds_that_do_not_fit(name, wrong, tmp_path):
         engine.run((WRONG | ONLY_FILES)[wrong](feeds))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, CUDA])
 def test_an_engine_does_not_answer_a_state_of_another_batch(name, tmp_path):
     engine = opened(name, tmp_path, Shape("GRU", stream=True))
     feeds = draw(engine.spec(), Case(2, 3))
