@@ -33,7 +33,7 @@ def infer(
         bool, typer.Option("--overwrite", help="Replace a file that is there.")
     ] = False,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Read a time step a line from stdin, as below.")
+        bool, typer.Option("--stream", help="Read a time step a line from stdin, as above.")
     ] = False,
     chunk: Annotated[
         int | None, typer.Option("--chunk", help="With --stream: steps answered together.")

@@ -24,7 +24,7 @@ from rnnport.runtime.probe import probe_answer, probe_feeds, probe_model
 
 SCHEMA_VERSION = 1
 CPU_ENGINES = ("ort-cpu", "openvino")  # the reference evaluator is for comparison, not for use
-PACKAGES = ("numpy", "onnx", "torch", "polars", "openvino")
+PACKAGES = ("numpy", "onnx", "torch", "pyarrow", "openvino")
 TOLERANCE = 1e-5
 
 
@@ -134,7 +134,7 @@ def _run_provider(ort: Any, name: str, path: Path) -> str:
 
 def _placed(session: Any, name: str) -> str:
     if not hasattr(session, "get_provider_graph_assignment_info"):
-        return ""
+        return ", but this onnxruntime does not show where"
     taken = {part.ep_name for part in session.get_provider_graph_assignment_info()}
     return "" if name in taken else f", but on {', '.join(sorted(taken))}"
 

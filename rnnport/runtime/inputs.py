@@ -153,7 +153,9 @@ def lengths_of(values: Array, batch: int, time: int, *, least: int = 1) -> Array
 def initial_state(state: StateSpec, batch: int) -> Array:
     """A state at the beginning, ``[batch, …]``; a new array."""
     shape = (batch, *(int(axis) for axis in state.shape[1:]))
-    return np.broadcast_to(np.asarray(state.initial, state.dtype), shape).copy()
+    if isinstance(state.initial, list):
+        return np.broadcast_to(np.array(state.initial, state.dtype), shape).copy()
+    return np.full(shape, state.initial, state.dtype)
 
 
 def full_lengths(batch: int, time: int) -> Array:

@@ -138,9 +138,9 @@ def open_cuda(path: str | os.PathLike[str], threads: int | None = None) -> OrtEn
 def _open(path: str, device: str, threads: int | None) -> Any:
     ort = onnxruntime()
     providers: list[Any] = ["CPUExecutionProvider"]
-    if device == "cuda":
+    if device == "cuda":  # ONNX Runtime adds its CPU provider by itself, for nodes about shapes
         cuda.preload()
-        providers.insert(0, (cuda.PROVIDER, CUDA_OPTIONS))
+        providers = [(cuda.PROVIDER, CUDA_OPTIONS)]
     options = _options(ort, threads)
     watched = hasattr(ort.InferenceSession, "get_provider_graph_assignment_info")
     if device == "cuda":  # an older ONNX Runtime shows no placement: let it refuse any other

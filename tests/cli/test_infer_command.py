@@ -125,6 +125,27 @@ def test_an_output_that_cannot_be_is_refused_before_the_work(folder, tmp_path, o
     assert "running on" not in done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of a file")
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".npy"])
+def test_a_full_disk_is_exit_3_and_leaves_what_was_there(folder, tmp_path, suffix):
+    import resource
+
+    output = tmp_path / f"o{suffix}"
+    output.write_text("mine")
+    arguments = [folder / "c.onnx", "--input", folder / "x.npy", "-o", output, "--overwrite"]
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "rnnport", "infer", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),  # bytes
+    )
+    assert done.returncode == 3
+    assert f"{output} could not be written" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+    assert output.read_text() == "mine"
+
+
 def test_a_stream_answers_every_line(folder):
     done = run(folder / "cs.onnx", "--stream", "--input", "-", text="[1,2,3]\n4,5,6\n")
     assert done.exit_code == 0
@@ -212,7 +233,6 @@ def test_a_model_runs_with_numpy_and_onnxruntime_alone(folder, tmp_path):
         "torch",
         "onnx",
         "onnxscript",
-        "polars",
         "pyarrow",
         "sklearn",
         "pooch",
