@@ -76,7 +76,7 @@ class SeriesSpec:
     lookback: int
     horizon: int
     time_column: str | None = None
-    frequency: str | None = None  # polars' duration text: "1h", "15m", "1mo"
+    frequency: str | None = None  # "1h", "15m", "1mo", "1bd" (business days), "3i" (integers)
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
     naive_mae: tuple[float, ...] = ()

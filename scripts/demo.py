@@ -16,7 +16,6 @@ import numpy as np
 
 import rnnport
 from rnnport.data.load import load_classify, load_forecast
-from rnnport.data.writing import write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(sys.executable).parent / "rnnport"
@@ -96,11 +95,8 @@ def forecaster(folder: Path) -> Row:
     """The Mackey–Glass series, also step by step through a streaming file."""
     model, verified, evaluated = carry("mackey-glass-gru", folder)
     series = load_forecast("mackey-glass").series
-    columns = {name: series.values[:, index] for index, name in enumerate(series.columns)}
-    if series.time_column is not None and series.times is not None:
-        columns = {series.time_column: series.times, **columns}
     table = folder / "mackey-glass.csv"
-    write_table(table, columns, overwrite=True)
+    np.savetxt(table, series.values, header=",".join(series.columns), comments="")
     rnnport_("infer", model, "--input", table, "-o", folder / "forecast.csv", "--overwrite")
     streaming = model.with_name("model.stream.onnx")
     rnnport_("export", model.parent, "--stream", "-o", streaming, "--overwrite")

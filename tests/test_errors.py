@@ -31,6 +31,6 @@ def test_a_branch_of_the_tree_has_one_exit_code(base, code):
 
 
 def test_a_missing_extra_names_the_package_and_the_command_that_installs_it():
-    error = errors.MissingExtraError("polars", "data", "reading a CSV file")
-    assert "polars" in str(error)
+    error = errors.MissingExtraError("pyarrow", "data", "reading a CSV file")
+    assert "pyarrow" in str(error)
     assert "pip install 'rnnport[data]'" in str(error)

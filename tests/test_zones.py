@@ -18,10 +18,10 @@ MAY_IMPORT = {
     "training": BASE | {"data"},
     "pipeline": BASE | {"runtime", "data", "parity", "graph", "porting", "training"},
 }
-FRAMEWORKS = {"torch", "onnx", "onnxscript", "lightning", "onnxruntime", "polars", "openvino"}
+FRAMEWORKS = {"torch", "onnx", "onnxscript", "lightning", "onnxruntime", "pyarrow", "openvino"}
 FRAMEWORKS_OF = {
     "runtime": {"onnxruntime", "openvino", "onnx"},  # one file for each engine
-    "data": {"polars"},
+    "data": {"pyarrow"},
     "parity": set(),
     "graph": {"onnx"},
     "porting": {"torch", "onnx", "onnxscript"},

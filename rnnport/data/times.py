@@ -68,7 +68,7 @@ def time_text(time: Any) -> str:
 
 
 def find_frequency(times: Array) -> str | None:
-    """The rule of increasing times, as polars' duration text, or None where they follow none.
+    """The rule of increasing times, as duration text, or None where they follow none.
 
     Whole numbers that rise evenly give "1i" (one index step). Months and years are counted in the
     calendar. Weekdays without weekends give "1bd". Otherwise it is the step that more than half

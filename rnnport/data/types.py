@@ -73,7 +73,7 @@ class Series:
     """Columns of numbers along one time axis, oldest row first.
 
     ``values`` is float64 ``[time, columns]``; ``times`` is datetime64[us] or int64 ``[time]``,
-    strictly increasing, or None; ``frequency`` is polars' duration text ("1h", "15m", "1mo"),
+    strictly increasing, or None; ``frequency`` is duration text ("1h", "15m", "1mo"),
     or "1bd" for business days, or None where the steps follow no rule.
     """
 

@@ -5,7 +5,9 @@ import json
 import struct
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 import small_models
 
@@ -35,8 +37,12 @@ def draw(*shape):
 
 
 def table(path, times, **columns):
-    frame = pl.DataFrame({"date": times, **columns})
-    frame.write_parquet(path) if path.suffix == ".parquet" else frame.write_csv(path)
+    return save(path, {"date": times, **columns})
+
+
+def save(path, columns):
+    write = pa.parquet.write_table if path.suffix == ".parquet" else pa.csv.write_csv
+    write(pa.table(columns), path)
     return path
 
 
@@ -180,7 +186,7 @@ def test_month_ends_stay_month_ends(models, tmp_path):
 
 def test_a_table_without_times_counts_steps(models, tmp_path):
     path = tmp_path / "t.csv"
-    pl.DataFrame({"a": [1.0] * 6, "b": [2.0] * 6}).write_csv(path)
+    save(path, {"a": [1.0] * 6, "b": [2.0] * 6})
     answers = infer(models["forecaster"], path)
     assert [*answers.columns] == ["step", "a", "b"]
     assert answers.columns["step"].tolist() == [1, 2]
@@ -229,7 +235,7 @@ def test_a_classifier_takes_a_tables_rows_as_steps(models, tmp_path, monkeypatch
     monkeypatch.setattr(table_answers, "PIECE", 4)
     x = draw(10, 3)
     path = tmp_path / "t.csv"
-    pl.DataFrame(x, schema=["u", "v", "w"]).write_csv(path)
+    save(path, dict(zip("uvw", x.T, strict=True)))
     np.save(tmp_path / "x.npy", x[None])
     answers = infer(models[model], path)
     assert len(answers) == 1
@@ -258,9 +264,9 @@ def test_every_format_holds_the_same(answers, tmp_path):
     assert (tmp_path / "o.csv").read_text() == "date,a,b\n2020-09-01,1.1,8.0\n2020-10-01,2.1,9.0\n"
     lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert lines[1] == {"date": "2020-10-01", "a": 2.1, "b": 9.0}
-    frame = pl.read_parquet(tmp_path / "o.parquet")
-    assert frame["date"].dtype == pl.Date
-    assert frame["b"].to_list() == [8.0, 9.0]
+    frame = pa.parquet.read_table(tmp_path / "o.parquet")
+    assert frame["date"].type == pa.date32()
+    assert frame["b"].to_pylist() == [8.0, 9.0]
     np.testing.assert_array_equal(np.load(tmp_path / "o.npy"), answers.values)
 
 
