@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import external_data_helper, helper, numpy_helper, shape_inference
+from onnx import external_data_helper, helper, numpy_helper
 
+from rnnport.graph.shapes import inferred
 from rnnport.graph.sound import Body, subgraphs
 from rnnport.spec import Dim
 
 Shape = tuple[Dim, ...]  # a fixed size, the name of a symbolic axis, or "" where nothing is known
-LARGEST_FOR_INFERENCE = 1 << 30  # the inference copies the whole model
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,14 +175,9 @@ class Reading:
         return [n for n in self.nodes() if (n.proto.domain, n.proto.op_type) == key]
 
     def _fill_shapes(self) -> None:
-        inferred = self.model
-        if self.model.ByteSize() < LARGEST_FOR_INFERENCE:
-            try:
-                inferred = shape_inference.infer_shapes(self.model, data_prop=True)
-            except (shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
-                inferred = self.model  # what the file itself declares is all there is
-        _shapes_into(self.main, inferred.graph)
-        for function in inferred.functions:
+        known = inferred(self.model)
+        _shapes_into(self.main, known.graph)
+        for function in known.functions:
             _shapes_into(self.functions[(function.domain, function.name)], function)
 
 

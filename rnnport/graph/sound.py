@@ -53,7 +53,7 @@ def _require_body(body: Body, outer: frozenset[str]) -> None:
         if not node.op_type:
             raise ModelFileError(f"node {index} ('{node.name}') has no operator")
         for name in filter(None, node.output):
-            if name in makers or (name in given and isinstance(body, onnx.FunctionProto)):
+            if name in makers or name in given:
                 raise ModelFileError(f"the value '{name}' is made twice")
             makers[name] = index
     visible = outer | given | makers.keys()
@@ -140,7 +140,7 @@ def _require_tensor(tensor: TensorProto) -> None:
         return
     try:
         held, wanted = _storage(tensor, elements)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(
             f"the tensor '{tensor.name}' has the unknown type {tensor.data_type}"
         ) from error
