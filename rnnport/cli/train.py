@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from rnnport.cli.ending import ends_well
+from rnnport.errors import RequestError
 
 
 @ends_well
@@ -48,11 +49,14 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Train a recurrent network and leave weights, metrics and plots in a folder."""
-    from rnnport.training.folder import RECIPE, resume_command
+    from rnnport.training.folder import RECIPE, refuse_used, resume_command
     from rnnport.training.reading import resolve
     from rnnport.training.train import train as run
 
-    if resume and recipe is None and data is None and output is not None:
+    if resume and recipe is None and data is None:
+        if output is None:
+            raise RequestError("--resume needs the folder of the run: -o DIR")
+        refuse_used(output, resume=True, overwrite=overwrite)
         recipe = str(output / RECIPE)
     asked = resolve(
         recipe,

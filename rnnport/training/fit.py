@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import signal
 import warnings
@@ -15,7 +16,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from rnnport.errors import DataError, DeviceError
+from rnnport.errors import DataError, DeviceError, RequestError
 from rnnport.files import replacing
 from rnnport.training.lesson import VALIDATION_LOSS, Lesson, Row
 from rnnport.training.model import build_network, set_scaling
@@ -24,6 +25,7 @@ from rnnport.training.problem import Problem
 from rnnport.training.progress import Progress
 from rnnport.training.recipe import Recipe
 
+DEVICES = ("auto", "cpu", "cuda")
 CHECKPOINT = "checkpoint"  # Lightning adds .ckpt
 _CHATTER = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 
@@ -34,16 +36,21 @@ class _WholeCheckpoint(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
+        content = io.BytesIO()  # torch's own writing to a full disk is no OSError
+        torch.save(checkpoint, content)
         with replacing(Path(path), overwrite=True) as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(content.getbuffer())
 
 
 def accelerator(device: str) -> str:
     """Lightning's name for ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
+        RequestError: there is no such device.
         DeviceError: CUDA was asked for and is not there.
     """
+    if device not in DEVICES:
+        raise RequestError(f"--device {device} is unknown; there are {', '.join(DEVICES)}")
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
         build = f"torch {torch.__version__}"
@@ -169,8 +176,8 @@ def _threads(count: int) -> Iterator[None]:
 @contextmanager
 def _own_interrupt() -> Iterator[None]:
     """Lightning leaves Ctrl-C switched off after an interrupt; what was there comes back."""
+    handler = signal.getsignal(signal.SIGINT)
     try:
-        handler = signal.getsignal(signal.SIGINT)
         yield
     finally:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and callable(handler):

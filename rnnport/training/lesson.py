@@ -114,7 +114,7 @@ class Lesson(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         row = {"epoch": float(len(self.history) + 1)}
-        row |= {name: mean.value() for name, mean in self._means.items()}
+        row |= {name: self._over_devices(mean.value()) for name, mean in self._means.items()}
         row["seconds"] = time.perf_counter() - self._start
         self._refuse_divergence(row)
         self.history.append(row)
@@ -152,6 +152,12 @@ class Lesson(LightningModule):
         for name, value in ((f"{part}_loss", loss), (f"{part}_{self.objective.metric}", metric)):
             self._means.setdefault(name, _Mean()).add(value, len(batch.y))
         return loss
+
+    def _over_devices(self, value: float) -> float:
+        if self.trainer.world_size == 1:
+            return value
+        own = torch.tensor(value, device=self.device)
+        return float(self.trainer.strategy.reduce(own, reduce_op="mean"))
 
     def _refuse_divergence(self, row: Row) -> None:
         if all(abs(value) != float("inf") and value == value for value in row.values()):

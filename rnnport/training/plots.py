@@ -20,7 +20,7 @@ from rnnport.training.parts import Part
 try:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 except ImportError as missing:
     raise MissingExtraError("matplotlib", "train", "drawing a run") from missing
 
@@ -41,6 +41,9 @@ def plot_loss(folder: Path, history: Sequence[Row], kept: int) -> None:
     axes.axvline(kept, color="#2e86ab", linestyle=":", label=f"kept: epoch {kept}")
     if all(row.get(name, 1.0) > 0 for row in history for name in ("train_loss", "validation_loss")):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="loss", title="Loss")
     axes.legend()

@@ -31,7 +31,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "forecast": {
         "task": {"kind": "forecast", "lookback": 48, "horizon": 12},
         "model": {"cell": "lstm", "hidden": 64, "layers": 1, "dropout": 0.1},
-        "train": {"epochs": 40, "patience": 6, "batch_size": 64, "clip": 1.0, "threads": 1},
+        "train": {
+            "epochs": 60,
+            "patience": 8,
+            "batch_size": 32,
+            "learning_rate": 0.003,
+            "clip": 1.0,
+            "threads": 1,
+        },
     },
 }
 

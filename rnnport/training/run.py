@@ -20,7 +20,7 @@ from rnnport.training.model import Network, build_network
 
 try:
     from safetensors import SafetensorError, safe_open
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 except ImportError as missing:
     raise MissingExtraError("safetensors", "train", "reading a trained run") from missing
 
@@ -50,7 +50,7 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], spec: ModelSpec, tim
     metadata = {METADATA_KEY: spec.to_json(), _TIME: str(time)}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with replacing(folder / MODEL, overwrite=True) as temporary:
-        save_file(plain, temporary, metadata=metadata)
+        temporary.write_bytes(save(plain, metadata=metadata))
 
 
 def load_run(folder: Path) -> TrainedRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,15 +70,13 @@ def train(
         DeviceError: the device is not there.
         KeyboardInterrupt: interrupted; the folder can be resumed.
     """
-    refuse_used(folder, resume=resume, overwrite=overwrite)
+    if _leads():
+        refuse_used(folder, resume=resume, overwrite=overwrite)
     accelerator(device)
     problem = pose(recipe)
     recipe = with_data(recipe, problem.sha256)
-    if resume:
-        refuse_other_recipe(folder, recipe)
-        write_recipe(folder, recipe)
-    else:
-        prepare(folder, recipe)
+    if _leads():
+        _take(folder, recipe, resume)
     lesson = fit(
         recipe,
         problem,
@@ -86,7 +85,25 @@ def train(
         resume=resume,
         on_epoch=lambda history: write_history(folder, history),
     )
+    if not _leads():
+        raise SystemExit(0)
     return _finish(recipe, problem, folder, lesson)
+
+
+def _leads() -> bool:
+    """Whether this process is the one that writes.
+
+    With several devices Lightning starts this same command again for each of the others.
+    """
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def _take(folder: Path, recipe: Recipe, resume: bool) -> None:
+    if resume:
+        refuse_other_recipe(folder, recipe)
+        write_recipe(folder, recipe)
+    else:
+        prepare(folder, recipe)
 
 
 def _finish(recipe: Recipe, problem: Problem, folder: Path, lesson: Lesson) -> TrainingReport:
