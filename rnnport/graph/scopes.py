@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import onnx
 from onnx import external_data_helper, helper, numpy_helper
 
 from rnnport.graph.shapes import inferred
-from rnnport.graph.sound import Body, subgraphs
+from rnnport.graph.sound import Body, standard_opset, subgraphs
 from rnnport.spec import Dim
 
 Shape = tuple[Dim, ...]  # a fixed size, the name of a symbolic axis, or "" where nothing is known
@@ -187,11 +187,6 @@ def dtype_name(kind: int) -> str:
         return str(helper.tensor_dtype_to_np_dtype(kind))
     except (KeyError, TypeError):
         return ""
-
-
-def standard_opset(imports: Iterable[onnx.OperatorSetIdProto]) -> int:
-    """The version of the standard operator set among those that a model or function imports."""
-    return max((entry.version for entry in imports if entry.domain in ("", "ai.onnx")), default=0)
 
 
 def _read(

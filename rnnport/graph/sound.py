@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, external_data_helper, helper
 
 from rnnport.errors import ModelFileError
+from rnnport.graph.schema import STANDARD, require_forms
 
 MAX_RANK = 64
 MAX_EXPANDED_NODES = 2_000_000  # functions that call functions can stand for more than any memory
@@ -27,14 +28,20 @@ def require_sound(model: onnx.ModelProto, where: str) -> None:
     try:
         if not model.graph.node and not model.graph.output:
             raise ModelFileError("it holds no graph")
-        if not any(entry.domain in ("", "ai.onnx") for entry in model.opset_import):
+        opset = standard_opset(model.opset_import)
+        if opset < 1:
             raise ModelFileError("it names no ONNX operator set (opset_import)")
         _require_finite_calls(model)
-        _require_body(model.graph, frozenset())
+        _require_body(model.graph, frozenset(), opset)
         for function in model.functions:
-            _require_body(function, frozenset())
+            _require_body(function, frozenset(), standard_opset(function.opset_import))
     except ModelFileError as error:
         raise ModelFileError(f"{where} is not a usable ONNX file: {error}") from error
+
+
+def standard_opset(imports: Iterable[onnx.OperatorSetIdProto]) -> int:
+    """The version of the standard operator set among those that a model or function imports."""
+    return max((entry.version for entry in imports if entry.domain in STANDARD), default=0)
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
@@ -46,7 +53,8 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
             yield f"{attribute.name}[{index}]", graph
 
 
-def _require_body(body: Body, outer: frozenset[str]) -> None:
+def _require_body(body: Body, outer: frozenset[str], opset: int) -> None:
+    require_forms(body.node, opset)
     given = _given(body)
     makers: dict[str, int] = {}
     for index, node in enumerate(body.node):
@@ -57,7 +65,7 @@ def _require_body(body: Body, outer: frozenset[str]) -> None:
                 raise ModelFileError(f"the value '{name}' is made twice")
             makers[name] = index
     visible = outer | given | makers.keys()
-    needs = [_needs(node, visible) for node in body.node]
+    needs = [_needs(node, visible, opset) for node in body.node]
     for output in body.output:
         name = output if isinstance(output, str) else output.name
         if name not in visible:
@@ -76,14 +84,14 @@ def _given(body: Body) -> frozenset[str]:
     return frozenset(names)
 
 
-def _needs(node: onnx.NodeProto, visible: frozenset[str]) -> set[str]:
+def _needs(node: onnx.NodeProto, visible: frozenset[str], opset: int) -> set[str]:
     names = {name for name in node.input if name}
     for name in names - visible:
         raise ModelFileError(
             f"the {node.op_type} node '{node.name}' reads '{name}', which nothing makes"
         )
     for _, graph in subgraphs(node):
-        _require_body(graph, visible)
+        _require_body(graph, visible, opset)
         names |= _captured(graph)
     return names
 

@@ -14,7 +14,7 @@ from onnx import helper
 
 from rnnport.errors import ModelFileError, RequestError
 from rnnport.graph.annotate import annotation_of
-from rnnport.graph.check.run import check_file, targets_of
+from rnnport.graph.check.run import check_file, findings, targets_of
 from rnnport.graph.check.table import RULES
 from rnnport.graph.reading import open_reading
 
@@ -229,6 +229,53 @@ def test_mutated_bytes_are_checked_or_refused_and_never_crash(data, seed, tmp_pa
         annotation_of(open_reading(path), {})
     except (ModelFileError, RequestError):
         pass  # what a broken file should end in
+
+
+OPERATORS = [
+    *("LSTM", "GRU", "RNN", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Gather", "Slice"),
+    *("Concat", "Split", "Expand", "MatMul", "Gemm", "Add", "Mul", "Where", "Identity", "Loop"),
+    *("Scan", "If", "Constant", "Shape", "ConstantOfShape", "ReduceSum", "Conv", "Pad", "Cast"),
+]
+
+
+def scrambled(draw, made):
+    """A model with some operators, names, attributes and shapes changed at random."""
+    graph = made.graph
+    graph.node.extend(node(draw(st.sampled_from(OPERATORS)), ["y"], [f"more{i}"]) for i in range(3))
+    names = [*(t.name for t in graph.initializer), *(v.name for v in graph.input), "y", "more1", ""]
+    for _ in range(draw(st.integers(1, 5))):
+        one = graph.node[draw(st.integers(0, len(graph.node) - 1))]
+        change = draw(st.sampled_from(["op", "input", "attribute", "shape", "weight"]))
+        if change == "op":
+            one.op_type = draw(st.sampled_from(OPERATORS))
+        elif change == "input":
+            one.input.append(draw(st.sampled_from(names)))
+        elif change == "attribute":
+            key = draw(st.sampled_from(["axis", "axes", "perm", "to", "num_scan_inputs", "layout"]))
+            number = draw(st.sampled_from([-5, -1, 0, 1, 7, 1 << 62]))
+            given_ = [number] if draw(st.booleans()) else number
+            one.attribute.append(helper.make_attribute(key, given_))
+        elif change == "shape":
+            dims = graph.input[0].type.tensor_type.shape.dim
+            dims.add(dim_value=draw(st.sampled_from([0, 1, 2, -1, 1 << 62])))
+        else:
+            tensor = graph.initializer[draw(st.integers(0, len(graph.initializer) - 1))]
+            array = draw(st.sampled_from([np.zeros(0), np.zeros((2, 2)), np.asarray(1), np.eye(3)]))
+            tensor.CopyFrom(constant(tensor.name, array))
+    return made
+
+
+@settings(max_examples=300)
+@given(data=st.data(), seed=st.sampled_from(SEEDS))
+def test_scrambled_models_are_checked_or_refused_and_never_crash(data, seed, tmp_path_factory):
+    made = scrambled(data.draw, onnx.load_from_string(seed))
+    path = save(made, tmp_path_factory.getbasetemp() / "scrambled.onnx")
+    try:
+        reading = open_reading(path)
+        findings(reading, RULES, ALL)
+        annotation_of(reading, {})
+    except (ModelFileError, RequestError):
+        pass
 
 
 def test_a_file_of_10_megabytes_is_checked_in_two_seconds(tmp_path):

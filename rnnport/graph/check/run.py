@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from rnnport.errors import RequestError
+from rnnport.errors import ModelFileError, RequestError
 from rnnport.graph.check.rule import Finding, Rule
 from rnnport.graph.reading import open_reading
 from rnnport.graph.scopes import Reading
@@ -44,7 +44,13 @@ def check_file(
         RequestError: there is no file of that name.
         ModelFileError: the file is not an ONNX model, or makes no sense.
     """
-    return FileCheck(os.fspath(path), findings(open_reading(path), rules, targets))
+    try:
+        return FileCheck(os.fspath(path), findings(open_reading(path), rules, targets))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # A graph can contradict itself in more ways than are looked for before the rules read it.
+        raise ModelFileError(
+            f"{path} is not a usable ONNX file: its graph contradicts itself: {error!r}"
+        ) from error
 
 
 def findings(
