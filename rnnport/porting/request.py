@@ -1,0 +1,162 @@
+"""A module with everything that is known of it before the trace: names, axes, states, calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from rnnport.errors import UnsupportedModelError
+from rnnport.porting import states as lifting
+from rnnport.porting.axes import BATCH, lengths_input, place, read_axes, tensor_spec
+from rnnport.porting.probe import ProbedCall, probe
+from rnnport.porting.recurrent_ops import ONNX_NAME
+from rnnport.porting.signature import Signature, name_answers, read_arguments
+from rnnport.spec import Dim, ModelSpec, StateSpec, TensorSpec
+
+Inputs = Sequence[str] | Mapping[str, Sequence[Dim]]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller says of names and axes; ``facts`` is what a run knows of its module."""
+
+    inputs: Inputs | None = None
+    outputs: Sequence[str] | None = None
+    lengths: str | None = None
+    stream: bool = False
+    facts: ModelSpec | None = None
+
+    def input_names(self) -> Sequence[str] | None:
+        """The inputs' names in order, where they are given so."""
+        return None if isinstance(self.inputs, Mapping) else self.inputs
+
+    def output_names(self) -> Sequence[str] | None:
+        """The outputs' names in order, where they are known."""
+        if self.outputs is not None or self.facts is None or not self.facts.outputs:
+            return self.outputs
+        return [tensor.name for tensor in self.facts.outputs]
+
+    def axes(self) -> dict[str, Sequence[Dim]]:
+        """The axes of the inputs of which they are known."""
+        known = () if self.facts is None else self.facts.inputs
+        given = self.inputs if isinstance(self.inputs, Mapping) else {}
+        return {tensor.name: tensor.shape for tensor in known} | dict(given)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One export: the module, its named example, its recurrent calls, and what it will promise.
+
+    The outputs of ``spec`` are still to come; ``answers`` names them without the states.
+    """
+
+    module: nn.Module
+    signature: Signature
+    example: Mapping[str, Tensor]
+    calls: tuple[ProbedCall, ...]
+    spec: ModelSpec
+    answers: tuple[str, ...]
+    stream: bool
+
+    def recurrent_nodes(self) -> list[str]:
+        """The ONNX operator of each recurrent layer, call by call."""
+        return [ONNX_NAME[call.kind] for call in self.calls for _ in range(call.layers)]
+
+
+def read_request(
+    module: nn.Module, args: Any, kwargs: Mapping[str, Any] | None, wishes: Wishes
+) -> Request:
+    """Learn what an export needs to know by running the module on its example.
+
+    The caller has borrowed the module.
+
+    Raises:
+        RequestError: example, names or axes do not fit the module.
+        UnsupportedModelError: nothing in it is recurrent, or it cannot stream.
+    """
+    signature, example = read_arguments(module, args, kwargs, wishes.input_names())
+    answer, calls = probe(module, signature, example)
+    if not calls:
+        raise UnsupportedModelError(
+            f"there is no recurrent layer in {type(module).__name__}: no call of nn.LSTM, nn.GRU "
+            "or nn.RNN was seen"
+        )
+    found = name_answers(answer, wishes.output_names())
+    shapes = read_axes(example, calls, wishes.axes())
+    states = lifted_states(calls) if wishes.stream else ()
+    if wishes.stream:
+        signature = replace(signature, carried=_carried(calls))
+        example = {name: example[name] for name in signature.free}
+    return Request(
+        module=module,
+        signature=signature,
+        example=example,
+        calls=calls,
+        spec=_promised(example, shapes, states, wishes),
+        answers=tuple(f"{name}_out" if name in example else name for name in found),
+        stream=wishes.stream,
+    )
+
+
+def _promised(
+    example: Mapping[str, Tensor],
+    shapes: Mapping[str, Sequence[Dim]],
+    states: tuple[StateSpec, ...],
+    wishes: Wishes,
+) -> ModelSpec:
+    facts = wishes.facts
+    known = {} if facts is None else {tensor.name: tensor for tensor in facts.inputs}
+    lengths = facts.lengths if wishes.lengths is None and facts is not None else wishes.lengths
+    tensors = [
+        known.get(name) or tensor_spec(name, tensor, shapes[name])
+        for name, tensor in example.items()
+    ]
+    return ModelSpec(
+        inputs=(*tensors, *(_state_input(state) for state in states)),
+        outputs=(),
+        states=states,
+        lengths=lengths_input(example, lengths),
+    )
+
+
+def lifted_states(calls: Sequence[ProbedCall]) -> tuple[StateSpec, ...]:
+    """The states that a streaming file takes and gives: those of every call, unless computed.
+
+    Raises:
+        UnsupportedModelError: a call is bidirectional, or no state is left to carry.
+    """
+    states = []
+    for call in calls:
+        if call.bidirectional:
+            raise UnsupportedModelError(
+                f"the bidirectional {ONNX_NAME[call.kind]} of {call.label} cannot stream: its "
+                "backward direction needs the whole sequence; export it without streaming"
+            )
+        if call.given and not call.taken:
+            continue  # computed in forward: from another layer, say
+        names = zip(lifting.input_names(call.names), lifting.output_names(call.names), strict=True)
+        for (taken, left), size, initial in zip(names, call.sizes, call.initials, strict=True):
+            shape: tuple[Dim, ...] = (BATCH if call.batched else 1, *size)
+            states.append(
+                StateSpec(taken, left, "float32", shape, 0.0 if initial is None else initial)
+            )
+    if not states:
+        raise UnsupportedModelError(
+            "every recurrent state is computed in forward, so there is none to carry from call to "
+            "call; export it without streaming"
+        )
+    return tuple(states)
+
+
+def _carried(calls: Sequence[ProbedCall]) -> dict[str, str]:
+    """The inputs that are a call's initial states, with the names under which they are lifted."""
+    taken = (zip(call.taken_from, call.names, strict=True) for call in calls if call.taken)
+    pairs = (pair for pairs in taken for pair in pairs)
+    return {given: lifting.input_names([name])[0] for given, name in pairs}
+
+
+def _state_input(state: StateSpec) -> TensorSpec:
+    return TensorSpec(state.input, state.dtype, state.shape, place(state.shape, BATCH))
