@@ -108,8 +108,9 @@ class Packed(nn.Module):
 class PackedData(nn.Module):
     """Works on packed.data between two recurrent layers."""
 
-    def __init__(self):
+    def __init__(self, padding_value=-1.5, in_place=False):
         super().__init__()
+        self.padding_value, self.in_place = padding_value, in_place
         self.embed = nn.Linear(FEATURES, FEATURES)
         self.one = nn.GRU(FEATURES, HIDDEN, batch_first=True)
         self.two = nn.GRU(HIDDEN, HIDDEN, batch_first=True)
@@ -122,7 +123,12 @@ class PackedData(nn.Module):
         )
         y, _ = self.one(packed)
         y, last = self.two(y._replace(data=torch.relu(y.data) + 1))
-        return pad_packed_sequence(y, batch_first=True, padding_value=-1.5)[0], last
+        if self.in_place:
+            y.data.add_(1)
+        else:
+            y = y._replace(data=y.data + 1)
+        padded, _ = pad_packed_sequence(y, batch_first=True, padding_value=self.padding_value)
+        return padded, last
 
 
 class LastStep(nn.Module):

@@ -19,7 +19,9 @@ from rnnport.porting.recurrent_ops import run_layer
 from rnnport.porting.states import input_names, output_names, state_names
 
 _MAKES_ZEROS = frozenset({"zeros", "zeros_like", "new_zeros"})
-_KEEPS_VALUES = frozenset({"to", "detach", "unsqueeze", "contiguous", "clone", "float"})
+_IN_PLACE = frozenset({"add", "sub", "mul", "truediv", "floordiv", "mod", "pow"})
+_KEEPS_VALUES = frozenset({"to", "detach", "contiguous", "clone", "float", "cpu", "cuda"})
+_READS = frozenset({"size", "dim", "numel", "__get__", "__len__"})
 
 
 class CaptureMode(RecurrentMode):
@@ -45,6 +47,8 @@ class CaptureMode(RecurrentMode):
             return answer
         answer = func(*args, **kwargs)
         self._watch.look()
+        if args and _changes_in_place(name):
+            self._packed.forget(args[0])
         self._follow_zeros(name, args, answer)
         return answer
 
@@ -94,15 +98,23 @@ class CaptureMode(RecurrentMode):
         return tuple(None if id(state) in self._zeros else state for state in call.states)
 
     def _follow_zeros(self, name: str, args: tuple[Any, ...], answer: Any) -> None:
-        """Remember which tensors are zeros, so that no initial state is written for them."""
-        if name in _MAKES_ZEROS and isinstance(answer, Tensor):
-            self._zeros[id(answer)] = answer
-        elif not args or id(args[0]) not in self._zeros:
-            return
-        elif name in _KEEPS_VALUES and isinstance(answer, Tensor):
-            self._zeros[id(answer)] = answer
-        elif name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
+        """Remember which tensors are zeros, so that no initial state is written for them.
+
+        One that anything else is done to is forgotten: a view of it may be filled later.
+        """
+        from_zeros = bool(args) and id(args[0]) in self._zeros
+        if from_zeros and name not in _KEEPS_VALUES | _READS:
             del self._zeros[id(args[0])]
+        kept = from_zeros and name in _KEEPS_VALUES
+        if isinstance(answer, Tensor) and (kept or name in _MAKES_ZEROS):
+            self._zeros[id(answer)] = answer
+
+
+def _changes_in_place(name: str) -> bool:
+    """Whether a torch function of this name changes its first argument: ``add_``, ``__iadd__``."""
+    if name.startswith("__"):
+        return name == "__setitem__" or (name.startswith("__i") and name[3:-2] in _IN_PLACE)
+    return name.endswith("_")
 
 
 def refuse_unportable(call: RecurrentCall) -> None:

@@ -73,6 +73,10 @@ class PackedTable:
         self._padded[id(data)] = (data, padded, zero_past)
         return data
 
+    def forget(self, data: Tensor) -> None:
+        """Forget what a packed sequence's data was padded from: it was changed in place."""
+        self._padded.pop(id(data), None)
+
     def answer(
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:

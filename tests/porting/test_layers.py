@@ -117,6 +117,27 @@ def test_states_left_out_begin_at_zero_for_any_batch(tmp_path):
         assert_close(run_file(session, x)["y"], module(x)["y"])
 
 
+class Filled(nn.Module):
+    """Begins from zeros of which it fills a part."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(FEATURES, HIDDEN, 2, batch_first=True)
+
+    def forward(self, x):
+        state = torch.zeros(2, x.size(0), HIDDEN).to(x.device)
+        state[1, :, 3:].fill_(0.5)
+        return self.rnn(x, state)[0]
+
+
+def test_a_state_that_is_filled_in_place_is_not_taken_for_zero(tmp_path):
+    module = Filled().eval()
+    session = exported(module, tensors(3, 6, FEATURES), tmp_path / "m.onnx")
+    x = tensors(11, 4, FEATURES)
+    with torch.no_grad():
+        assert_close(run_file(session, x)["output"], module(x))
+
+
 def test_named_tuples_keywords_and_train_mode(tmp_path):
     module = Named().train()
     kwargs = {"shift": torch.ones(1)}

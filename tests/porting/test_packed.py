@@ -42,9 +42,22 @@ def assert_equal(session, module, time, lengths):
         Packed(nn.GRU, time_first=True, total_length="input"),
         Packed(nn.LSTM, total_length=400),
         PackedData(),
+        PackedData(padding_value=0.0),
+        PackedData(padding_value=0.0, in_place=True),
         LastStep(nn.LSTM),
     ],
-    ids=["lstm", "time-first", "value", "value-total", "total", "longer", "data", "last"],
+    ids=[
+        "lstm",
+        "time-first",
+        "value",
+        "value-total",
+        "total",
+        "longer",
+        "data",
+        "data-zero",
+        "data-in-place",
+        "last",
+    ],
 )
 def test_a_packed_module_equals_torch(tmp_path, module):
     export_module(module.eval(), EXAMPLE, tmp_path / "m.onnx", verify=False)
