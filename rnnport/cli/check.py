@@ -33,7 +33,7 @@ def check(
         str,
         typer.Option(
             help="What the file is to run on: ort-cpu (the default), ort-cuda, openvino, rten, "
-            "tract, triton; several with commas."
+            "tract; several with commas."
         ),
     ] = "",
     fix: Annotated[

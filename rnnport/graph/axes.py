@@ -268,14 +268,19 @@ def _reshape(node: Node) -> Iterator[Pair]:
         yield node.input(0), axis, node.output(0), axis
     if not source or not out:
         return
-    front = 0
-    while front < min(len(source), len(out)) and source[front] == out[front] != "":
+    front, shorter = 0, min(len(source), len(out))
+    while front < shorter and source[front] == out[front] != "":
         yield node.input(0), front, node.output(0), front
         front += 1
-    for back in range(1, min(len(source), len(out)) - front + 1):
-        if source[-back] != out[-back] or source[-back] == "":
-            break
+    back = 0
+    while back < shorter - front and source[-1 - back] == out[-1 - back] != "":
+        back += 1
         yield node.input(0), len(source) - back, node.output(0), len(out) - back
+    # One axis that is left over on each side is the same axis, whatever it is called.
+    left = [axis for axis in range(front, len(source) - back) if source[axis] != 1]
+    right = [axis for axis in range(front, len(out) - back) if out[axis] != 1]
+    if len(left) == len(right) == 1:
+        yield node.input(0), left[0], node.output(0), right[0]
 
 
 _RELATIONS: dict[str, Callable[[Node], Iterator[Pair]]] = {

@@ -121,6 +121,15 @@ def fold(reading: Reading) -> onnx.ModelProto:
     return reading.model
 
 
+def folded(reading: Reading) -> Reading:
+    """The same model with its constants folded, the given one untouched."""
+    if not foldable(reading):
+        return reading
+    copy = onnx.ModelProto()
+    copy.CopyFrom(reading.model)
+    return Reading(fold(Reading(copy)), reading.folder)
+
+
 def _needed(scope: Scope, name: str, folded: set[Node]) -> bool:
     takers = scope.takers.get(name, ())
     return name in scope.output_names or any(taker not in folded for taker in takers)

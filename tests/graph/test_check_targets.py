@@ -202,31 +202,6 @@ def test_one_step_and_shared_weights_are_no_unrolled_layer(tmp_path):
     assert found(twins, tmp_path) == []
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # torch's exporter warns of its own parts
-def test_torchs_own_unrolled_rnn_is_found(tmp_path):
-    import torch
-
-    class Outputs(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.rnn = torch.nn.RNN(I, H, batch_first=True)
-
-        def forward(self, x):
-            return self.rnn(x)[0]
-
-    path = tmp_path / "torch.onnx"
-    torch.onnx.export(
-        Outputs().eval(),
-        (torch.zeros(2, 6, I),),
-        path,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    assert "RNN104" in {f.rule for f in check_file(path, RULES, targets_of([])).findings}
-
-
 @pytest.mark.filterwarnings("ignore")  # the quantizer's own advice to pre-process
 @pytest.mark.parametrize("op", ["LSTM", "GRU"])
 def test_a_quantizer_that_passed_the_layer_over_is_found_out(op, tmp_path):

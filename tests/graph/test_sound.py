@@ -18,7 +18,7 @@ from rnnport.graph.check.run import check_file, findings, targets_of
 from rnnport.graph.check.table import RULES
 from rnnport.graph.reading import open_reading
 
-ALL = targets_of(["ort-cpu", "ort-cuda", "openvino", "rten", "tract", "triton"])
+ALL = targets_of(["ort-cpu", "ort-cuda", "openvino", "rten", "tract"])
 node = helper.make_node
 
 

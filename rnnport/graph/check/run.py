@@ -11,7 +11,7 @@ from rnnport.graph.check.rule import Finding, Rule
 from rnnport.graph.reading import open_reading
 from rnnport.graph.scopes import Reading
 
-TARGETS = ("ort-cpu", "ort-cuda", "openvino", "rten", "tract", "triton")
+TARGETS = ("ort-cpu", "ort-cuda", "openvino", "rten", "tract")
 DEFAULT_TARGETS = ("ort-cpu",)
 
 

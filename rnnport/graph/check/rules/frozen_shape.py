@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,91 +12,137 @@ from onnx import helper
 
 from rnnport.graph.axes import BATCH, TIME, Axes
 from rnnport.graph.check.rule import Effect, Fault, Rule, Severity, Targets
+from rnnport.graph.fold import Constants, folded
 from rnnport.graph.rewrite import Names, add_constant, forget_shapes, insert_before, set_input
 from rnnport.graph.scopes import Node, Reading
 
 RESHAPING = ("Reshape", "Expand")
+MOST_ROUNDS = 20
 REST = ""  # no input: what is left, a Reshape's own -1
 MERGED = "batch × time"  # one place that holds the product of both
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """A node, its constant target shape, and the places in it that should follow the input."""
+    """A node, its target shape, and the places in it that should follow the input.
+
+    A place of the target is a number, or the name of a value that is computed when the model runs.
+    """
 
     node: Node
-    target: tuple[int, ...]
-    places: dict[int, str]  # place → "batch" or "time"
+    target: tuple[int | str, ...]
+    places: dict[int, str]  # place → "batch", "time" or both multiplied
 
 
 def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
     """Constant targets with a number where the batch or the time stands."""
+    reading = folded(reading)  # what is constant hides axes while nodes compute it
     axes = Axes(reading)
     for frozen in _frozen(reading, axes):
         what = " and ".join(f"{m} {frozen.target[p]}" for p, m in frozen.places.items())
         yield Fault(
             frozen.node.label,
-            f"this {frozen.node.op} always makes {list(frozen.target)}: {what} of the exporter's "
-            "example is frozen in it, so any other size fails or is mixed up",
+            f"this {frozen.node.op} always makes {_shown(frozen.target)}: {what} of the "
+            "exporter's example is frozen in it, so any other size fails or is mixed up",
             fixable=_live_sizes(reading, axes, frozen) is not None,
         )
 
 
+def _shown(target: tuple[int | str, ...]) -> str:
+    sizes = ("…" if isinstance(size, str) else str(size) for size in target)
+    return f"[{', '.join(sizes)}]"
+
+
 def repair(reading: Reading) -> onnx.ModelProto:
-    """Take the sizes from a graph input when the model runs."""
-    axes, names = Axes(reading), Names(reading)
-    for frozen in list(_frozen(reading, axes)):
-        sizes = _live_sizes(reading, axes, frozen)
-        if sizes is not None:
-            _follow_input(frozen, sizes, names)
-    forget_shapes(reading.model)
+    """Take the sizes from a graph input when the model runs.
+
+    One frozen size hides the next: what is behind it has no open axes before it is repaired.
+    """
+    reading = folded(reading)
+    for _ in range(MOST_ROUNDS):
+        axes, names = Axes(reading), Names(reading)
+        found = [(f, _live_sizes(reading, axes, f)) for f in _frozen(reading, axes)]
+        if not any(sizes for _, sizes in found):
+            break
+        for frozen, sizes in found:
+            if sizes:
+                _follow_input(frozen, sizes, names)
+        forget_shapes(reading.model)
+        reading = Reading(reading.model)
     return reading.model
 
 
 def _frozen(reading: Reading, axes: Axes) -> Iterator[Frozen]:
+    constants = Constants()
     for node in reading.nodes():
-        target = node.scope.array(node.input(1), largest=64) if node.op in RESHAPING else None
-        if target is None or target.ndim != 1:
+        target = _target(node, constants) if node.op in RESHAPING else None
+        if target is None:
             continue
-        sizes = tuple(int(size) for size in target)
         places = {
             place: meaning
-            for place, size in enumerate(sizes)
-            if size > 0 and (meaning := axes.of(node.scope, node.output(0), place))
+            for place, size in enumerate(target)
+            if _fixed(size) and (meaning := axes.of(node.scope, node.output(0), place))
         }
         if node.op == "Expand":  # a 1 broadcasts to whatever the input's size is
-            places = {place: meaning for place, meaning in places.items() if sizes[place] > 1}
+            places = {place: meaning for place, meaning in places.items() if target[place] != 1}
         else:
-            places |= _aligned(node, axes, sizes)
+            places |= _aligned(node, axes, target)
         if places:
-            yield Frozen(node, sizes, places)
+            yield Frozen(node, target, places)
 
 
-def _aligned(node: Node, axes: Axes, sizes: tuple[int, ...]) -> dict[int, str]:
+def _target(node: Node, constants: Constants) -> tuple[int | str, ...] | None:
+    """The target shape: whole numbers, and names where a Concat takes a size at run time."""
+    whole = constants.value(node.scope, node.input(1))
+    if whole is not None:
+        return tuple(int(size) for size in whole) if whole.ndim == 1 else None
+    maker = node.scope.maker(node.input(1))
+    if maker is None or maker.op != "Concat":
+        return None
+    target: list[int | str] = []
+    for name in maker.proto.input:
+        value = constants.value(maker.scope, name)
+        if value is not None:
+            target += [int(size) for size in value.reshape(-1)]
+        elif maker.scope.shape(name) == (1,):
+            target.append(name)
+        else:
+            return None
+    return tuple(target)
+
+
+def _fixed(size: int | str) -> bool:
+    return isinstance(size, int) and size > 0
+
+
+def _aligned(node: Node, axes: Axes, target: tuple[int | str, ...]) -> dict[int, str]:
     """Places of a Reshape's target that can only come from open axes of its input.
 
-    [time, batch, 1, 4] → (5, 2, 4) holds both; [batch, time, 8] → (10, 8) holds their product.
+    [time, batch, 1, 4] → (5, 2, 4) or (5, -1, 2, 2) holds the time, and (10, 4) the product of
+    both: what follows the open axes is as large before as after.
     """
-    source = node.scope.shape(node.input(0))
-    if source is None:
+    shape = node.scope.shape(node.input(0)) or ()
+    named = [(size, axes.of(node.scope, node.input(0), axis)) for axis, size in enumerate(shape)]
+    named = [(size, meaning) for size, meaning in named if meaning or size != 1]
+    source, meanings = [size for size, _ in named], [meaning for _, meaning in named]
+    count = next((axis for axis, meaning in enumerate(meanings) if not meaning), len(meanings))
+    if not count or count > len(target) or any(meanings[count:]):
         return {}
-    meanings = [axes.of(node.scope, node.input(0), axis) for axis in range(len(source))]
-    front, back = 0, 0
-    while front < min(len(source), len(sizes)) and sizes[front] == 0:
-        front += 1
-    while back < min(len(source), len(sizes)) - front and source[-1 - back] == sizes[-1 - back]:
-        if meanings[-1 - back]:
-            break
-        back += 1
-    left = [axis for axis in range(front, len(source) - back) if source[axis] != 1]
-    places = list(range(front, len(sizes) - back))
-    if not left or any(sizes[place] <= 0 for place in places):
-        return {}
-    if not all(meanings[axis] for axis in left):
-        return {}
-    if len(left) == len(places):
-        return {place: meanings[axis] for place, axis in zip(places, left, strict=True)}
-    return {places[0]: MERGED} if len(places) == 1 else {}
+    if len(target) == len(source) and any(isinstance(size, str) for size in target):
+        # The author computes the other sizes when the model runs, so this one was meant to be.
+        return {p: meanings[p] for p in range(count) if _fixed(target[p]) and target[p] != 1}
+    inner = _product(source[count:])
+    if inner is not None and inner == _product(target[count:]):
+        return {p: meanings[p] for p in range(count) if _fixed(target[p])}
+    if count > 1 and _fixed(target[0]) and inner is not None and inner == _product(target[1:]):
+        return {0: MERGED}
+    return {}
+
+
+def _product(sizes: Sequence[int | str]) -> int | None:
+    """The product of fixed sizes; ``None`` where one of them is open."""
+    known = [size for size in sizes if isinstance(size, int) and size > 0]
+    return math.prod(known) if len(known) == len(sizes) else None
 
 
 def _live_sizes(reading: Reading, axes: Axes, frozen: Frozen) -> dict[int, tuple[str, int]] | None:
@@ -107,7 +154,8 @@ def _live_sizes(reading: Reading, axes: Axes, frozen: Frozen) -> dict[int, tuple
         if meaning == MERGED:
             found[place] = (REST, 0)
             continue
-        source = _input_with(reading, axes, meaning, frozen.target[place])
+        size = frozen.target[place]
+        source = _input_with(reading, axes, meaning, size if isinstance(size, int) else 0)
         if source is None:
             return None
         found[place] = source
@@ -129,6 +177,9 @@ def _follow_input(frozen: Frozen, sizes: dict[int, tuple[str, int]], names: Name
     new: list[onnx.NodeProto] = []
     parts: list[str] = []
     for place, size in enumerate(frozen.target):
+        if isinstance(size, str):
+            parts.append(size)
+            continue
         source, axis = sizes.get(place, (REST, 0))
         if source == REST:
             value = np.asarray([-1 if place in sizes else size], np.int64)
