@@ -217,6 +217,8 @@ def test_a_quantizer_that_passed_the_layer_over_is_found_out(op, tmp_path):
     messages = [text for rule, text in found(quantized, tmp_path) if rule == "RNN204"]
     assert len(messages) == 1
     assert "still float32" in messages[0]
+    why = {"LSTM": "its weights are not initializers", "GRU": "quantizer knows no GRU"}
+    assert why[op] in messages[0]
     assert "RNN204" not in dict(found(made, tmp_path))
 
 
