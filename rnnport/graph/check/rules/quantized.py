@@ -40,8 +40,8 @@ def _evidence(reading: Reading) -> str:
 def _why(node: Recurrent) -> str:
     if node.op != "LSTM":
         return f"ONNX Runtime's quantizer knows no {node.op}"
-    scope = node.node.scope
-    if scope.home(node.input("W")).initializers.get(node.input("W")) is None:
+    scope, names = node.node.scope, (node.input("W"), node.input("R"))
+    if any(name not in scope.home(name).initializers for name in names):
         return "its weights are not initializers (see RNN201), so the quantizer passed it over"
     return "the quantizer passed it over"
 
