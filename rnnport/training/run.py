@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ try:
 except ImportError as missing:
     raise MissingExtraError("safetensors", "train", "reading a trained run") from missing
 
-_TIME = "time"
+_TIME = "example_time"
 _EXAMPLE_BATCH = 3
 
 
@@ -47,7 +48,8 @@ class TrainedRun:
 
 def save_model(folder: Path, weights: Mapping[str, Tensor], spec: ModelSpec, time: int) -> None:
     """Write the weights with what is needed to use them; ``time`` is a typical length."""
-    metadata = {METADATA_KEY: spec.to_json(), _TIME: str(time)}
+    # one key: safetensors writes several in no fixed order, and equal runs give equal files
+    metadata = {METADATA_KEY: json.dumps(json.loads(spec.to_json()) | {_TIME: time})}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with replacing(folder / MODEL, overwrite=True) as temporary:
         temporary.write_bytes(save(plain, metadata=metadata))
@@ -69,14 +71,15 @@ def load_run(folder: Path) -> TrainedRun:
             f"the training in {folder} {left}: {MODEL} is missing; {resume_command(folder)}"
         )
     weights, metadata = _read(path)
-    if METADATA_KEY not in metadata or not metadata.get(_TIME, "").isdigit():
+    if METADATA_KEY not in metadata:
         raise ModelFileError(f"{path} was not written by rnnport train: it holds no spec")
     spec = spec_format.parse(metadata[METADATA_KEY], str(path))
+    time = int(json.loads(metadata[METADATA_KEY])[_TIME])
     whole = build_network(recipe.model, spec)
     streaming = build_network(recipe.model, spec, every_step=True)
     for network in (whole, streaming):
         _fill(network, weights, path)
-    return TrainedRun(folder, whole, streaming, _example(spec, int(metadata[_TIME])), spec)
+    return TrainedRun(folder, whole, streaming, _example(spec, time), spec)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

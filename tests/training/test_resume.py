@@ -49,6 +49,9 @@ def assert_same_run(folder, straight):
         assert torch.equal(one[name], two[name]), name
     assert rows(folder) == rows(straight)
     assert load_run(folder).spec == load_run(straight).spec
+    assert (folder / "model.safetensors").read_bytes() == (
+        straight / "model.safetensors"
+    ).read_bytes()
 
 
 def start(recipe, folder, tmp_path):
