@@ -1,6 +1,7 @@
 """Modules that users write, for the exporter's tests, and running their files without rnnport."""
 
 import collections
+import itertools
 
 import numpy as np
 import onnxruntime
@@ -35,6 +36,26 @@ def assert_close(actual, expected, bound=1e-5):
     expected = np.asarray(expected.detach() if isinstance(expected, torch.Tensor) else expected)
     assert actual.dtype == expected.dtype
     np.testing.assert_allclose(actual, expected, rtol=bound, atol=bound)
+
+
+def first_states(spec, batch):
+    return {
+        state.input: np.broadcast_to(np.float32(state.initial), (batch, *state.shape[1:])).copy()
+        for state in spec.states
+    }
+
+
+def in_pieces(session, spec, x, pieces, **further):
+    """The answers to consecutive pieces of x, joined along time, and the last states."""
+    states = first_states(spec, len(x))
+    starts = list(itertools.accumulate(pieces, initial=0))
+    answers = []
+    for start, stop in itertools.pairwise(starts):
+        more = {name: value(start, stop) for name, value in further.items()}
+        found = run_file(session, x[:, start:stop], **more, **states)
+        states = {state.input: found[state.output] for state in spec.states}
+        answers.append(next(iter(found.values())))
+    return np.concatenate(answers, 1), states
 
 
 class Layers(nn.Module):

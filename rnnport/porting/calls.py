@@ -48,6 +48,7 @@ class RecurrentCall:
 
     @property
     def projected(self) -> bool:
+        """Whether it is an LSTM with ``proj_size``, so that its h is narrower than its c."""
         per_layer = (4 if self.has_bias else 2) * self.directions
         return len(self.weights) != per_layer * self.layers
 
@@ -57,8 +58,11 @@ class RecurrentCall:
         return f"'{self.path}'" if self.path else "the module itself"
 
     def layer_weights(self, layer: int) -> list[tuple[Tensor, ...]]:
-        """Torch's weights of each direction of a layer: w_ih, w_hh, and where biased b_ih, b_hh."""
-        per_direction = 4 if self.has_bias else 2
+        """Torch's weights of each direction of a layer: w_ih, w_hh, b_ih, b_hh, w_hr.
+
+        The biases and the projection w_hr are there where the call has them.
+        """
+        per_direction = (4 if self.has_bias else 2) + (1 if self.projected else 0)
         first = layer * self.directions
         starts = [(first + d) * per_direction for d in range(self.directions)]
         return [self.weights[start : start + per_direction] for start in starts]

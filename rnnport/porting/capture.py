@@ -15,6 +15,7 @@ from rnnport.errors import UnsupportedModelError
 from rnnport.porting.calls import RecurrentCall, RecurrentMode
 from rnnport.porting.obstacles import AxisWatch
 from rnnport.porting.packed import PackedTable
+from rnnport.porting.projection import plain_weights, projected_answer, projected_state
 from rnnport.porting.recurrent_ops import run_layer
 from rnnport.porting.states import input_names, output_names, state_names
 
@@ -28,11 +29,19 @@ class CaptureMode(RecurrentMode):
     """Emits one operator per recurrent layer; with ``lifted`` states, takes and gives them.
 
     ``lifted`` maps a state's input name to its tensor [batch, layers × directions, hidden];
-    ``successors`` maps its output name to the final state.
+    ``successors`` maps its output name to the final state. ``inverses`` maps the name of a state
+    of an LSTM with projection to pinv(W_hr) [layers × directions, H, P], where it is given one.
     """
 
-    def __init__(self, module: nn.Module, lifted: Mapping[str, Tensor], watch: AxisWatch) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        lifted: Mapping[str, Tensor],
+        watch: AxisWatch,
+        inverses: Mapping[str, Tensor] | None = None,
+    ) -> None:
         super().__init__(module)
+        self._inverses = inverses or {}
         self._watch = watch
         self.successors: dict[str, Tensor] = {}
         self._lifted = lifted
@@ -59,7 +68,7 @@ class CaptureMode(RecurrentMode):
         inputs = input_names(names)
         if inputs[0] not in self._lifted:
             y, final = _run_layers(call, x, lengths, self._own_states(call))
-            return (self._answer(call, y), *final)
+            return (self._answer(call, y), *_as_torch_gives(call, final))
         taken = tuple(self._lifted[name].transpose(0, 1) for name in inputs)
         if lengths is None:
             y, final = _run_layers(call, x, None, taken)
@@ -67,7 +76,7 @@ class CaptureMode(RecurrentMode):
             y, final = _keep_where_empty(lengths, x, call, taken)
         leaving = (state.transpose(0, 1) for state in final)
         self.successors |= dict(zip(output_names(names), leaving, strict=True))
-        return (self._answer(call, y), *final)
+        return (self._answer(call, y), *_as_torch_gives(call, final))
 
     def _padded_input(self, call: RecurrentCall) -> tuple[Tensor, Tensor | None]:
         if call.batch_sizes is None:
@@ -95,7 +104,12 @@ class CaptureMode(RecurrentMode):
                     f"the initial state of {call.label} is made for a batch of {state.shape[1]}; "
                     "make it for the batch of the input: torch.zeros(layers, x.size(0), hidden)"
                 )
-        return tuple(None if id(state) in self._zeros else state for state in call.states)
+        states = [None if id(state) in self._zeros else state for state in call.states]
+        if call.projected and states[0] is not None:
+            inverse = self._inverses.get(state_names(call)[0])
+            # the probe made none where the state was zero then, whoever computes it
+            states[0] = None if inverse is None else states[0] @ inverse.transpose(1, 2)
+        return tuple(states)
 
     def _follow_zeros(self, name: str, args: tuple[Any, ...], answer: Any) -> None:
         """Remember which tensors are zeros, so that no initial state is written for them.
@@ -121,14 +135,9 @@ def refuse_unportable(call: RecurrentCall) -> None:
     """Refuse a call that no ONNX recurrent node answers.
 
     Raises:
-        UnsupportedModelError: a projection, a dropout that stays on, or double precision.
+        UnsupportedModelError: a dropout that stays on, or double precision.
     """
     name = call.kind.upper().split("_")[0]
-    if call.projected:
-        raise UnsupportedModelError(
-            f"the {name} of {call.label} has proj_size, which no ONNX operator has; "
-            "use proj_size=0 with a linear layer after it"
-        )
     if call.train and call.dropout > 0 and call.layers > 1:
         raise UnsupportedModelError(
             f"the {name} of {call.label} keeps its dropout on in evaluation mode; "
@@ -152,10 +161,20 @@ def _run_layers(
             state if state is None or call.layers == 1 else state.narrow(0, first, call.directions)
             for state in states
         ]
-        x, final = run_layer(call.kind, x, call.layer_weights(layer), lengths, begins)
+        weights = call.layer_weights(layer)
+        if call.projected:
+            weights = [plain_weights(each) for each in weights]
+        x, final = run_layer(call.kind, x, weights, lengths, begins)
+        if call.projected:
+            x = projected_answer(call, layer, x)
         finals.append(final)
     joined = zip(*finals, strict=True)
     return x, tuple(each[0] if call.layers == 1 else torch.cat(each) for each in joined)
+
+
+def _as_torch_gives(call: RecurrentCall, final: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The final states as the module sees them: of an LSTM with projection h, not m."""
+    return (projected_state(call, final[0]), *final[1:]) if call.projected else final
 
 
 def _keep_where_empty(

@@ -119,7 +119,8 @@ def _graph(request: Request, opset: int) -> tuple[ir.Model, TimeSpec]:
     """The clean graph, and the times it accepts."""
     shapes = [tensor.shape for tensor in request.spec.inputs]
     states = request.spec.states
-    traced = Traced(request.module, request.signature, request.answers, states, shapes)
+    inverses = {c.names[0]: c.inverse for c in request.calls if c.inverse is not None}
+    traced = Traced(request.module, request.signature, request.answers, states, shapes, inverses)
     batch = request.calls[0].batch
     tensors = [*request.example.values(), *(torch.zeros(batch, *_sizes(each)) for each in states)]
     traces = trace(traced, [_roomy(*pair) for pair in zip(tensors, shapes, strict=True)], opset)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rnnport.errors import RequestError, RnnportError
 from rnnport.porting.calls import RecurrentCall, RecurrentMode
 from rnnport.porting.capture import unchecked_states
 from rnnport.porting.keeping import borrowed
+from rnnport.porting.projection import plain_weights, projected_answer, projected_state
 from rnnport.porting.signature import Signature, by_name, name_answers, to_torch
 from rnnport.porting.states import input_names, output_names, state_names
 from rnnport.runtime.engine import Arrays
@@ -138,8 +140,10 @@ class _EagerMode(RecurrentMode):
         taken = [self._states[name].transpose(0, 1) for name in lifted]
         if order is not None:
             taken = [state.index_select(1, order) for state in taken]
-        y, *final = func(*call.arguments([state.contiguous() for state in taken]))
-        for name, state in zip(output_names(names), final, strict=True):
+        given = [projected_state(call, taken[0]), taken[1]] if call.projected else taken
+        y, *final = func(*call.arguments([state.contiguous() for state in given]))
+        leaving = _unprojected_finals(call, taken, func) if call.projected else final
+        for name, state in zip(output_names(names), leaving, strict=True):
             original = state if order is None else state.index_select(1, order.argsort())
             self.successors[name] = original.transpose(0, 1)
         return (y, *final)
@@ -148,6 +152,25 @@ class _EagerMode(RecurrentMode):
         if call.batch_sizes is None:
             return None
         return self._orders[id(call.batch_sizes)][1]
+
+
+def _unprojected_finals(
+    call: RecurrentCall, states: Sequence[Tensor], func: Callable[..., Any]
+) -> tuple[Tensor, ...]:
+    """The final m and c of an LSTM with projection, which torch's own call does not give: m.
+
+    Torch runs each layer as the plain LSTM that it is to m; its answers stay those of the call.
+    """
+    x, finals = call.x, []
+    for layer in range(call.layers):
+        (weights,) = call.layer_weights(layer)  # one direction: what streams is never both
+        one = replace(call, x=x, layers=1, weights=plain_weights(weights), dropout=0.0)
+        y, *final = func(
+            *one.arguments([state[layer : layer + 1].contiguous() for state in states])
+        )
+        finals.append(final)
+        x = projected_answer(call, layer, y)
+    return tuple(torch.cat(each) for each in zip(*finals, strict=True))
 
 
 def _sorting() -> Tensor | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rnnport.errors import RequestError, RnnportError
 from rnnport.porting.calls import RecurrentCall, RecurrentMode
 from rnnport.porting.keeping import untouched
+from rnnport.porting.projection import inverse_projections
 from rnnport.porting.signature import Signature
 from rnnport.porting.states import state_names
 
@@ -37,6 +38,7 @@ class ProbedCall:
     layers: int
     bidirectional: bool
     initials: tuple[float | list[Any] | None, ...]
+    inverse: Tensor | None = None  # pinv(W_hr), where an LSTM with projection is given a state
 
     @property
     def given(self) -> bool:
@@ -104,7 +106,8 @@ def _other(tensor: Tensor) -> Tensor:
 
 def _probed(call: RecurrentCall, other: RecurrentCall, places: Mapping[int, str]) -> ProbedCall:
     state = call.states[0]
-    pairs = zip(call.states, other.states, strict=True)
+    carried = zip(*(_carried(each) for each in (call, other)), strict=True)
+    initials = tuple(_initial(*pair) for pair in carried)
     time = None if call.batch_sizes is not None else call.x.shape[1 if call.batch_first else 0]
     return ProbedCall(
         path=call.path,
@@ -115,11 +118,20 @@ def _probed(call: RecurrentCall, other: RecurrentCall, places: Mapping[int, str]
         batched=call.batched,
         time=time,
         taken_from=tuple(places[t.data_ptr()] for t in call.states if t.data_ptr() in places),
-        sizes=tuple((int(each.shape[0]), int(each.shape[2])) for each in call.states),
+        # an LSTM with projection carries m, which is as wide as c
+        sizes=tuple((int(each.shape[0]), int(call.states[-1].shape[2])) for each in call.states),
         layers=call.layers,
         bidirectional=call.bidirectional,
-        initials=tuple(_initial(*pair) for pair in pairs),
+        initials=initials,
+        inverse=inverse_projections(call) if call.projected and initials[0] != 0.0 else None,
     )
+
+
+def _carried(call: RecurrentCall) -> tuple[Tensor, ...]:
+    """The initial states as a file carries them: m instead of h where there is a projection."""
+    if not call.projected or not call.states[0].any():
+        return call.states
+    return (call.states[0] @ inverse_projections(call).transpose(1, 2), *call.states[1:])
 
 
 def _initial(state: Tensor, other: Tensor) -> float | list[Any] | None:

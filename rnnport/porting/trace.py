@@ -36,9 +36,11 @@ class Traced(nn.Module):
         answers: Sequence[str],
         states: Sequence[StateSpec],
         shapes: Sequence[Sequence[Dim]],
+        inverses: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.module = module
+        self.inverses = dict(inverses or {})
         self.signature = signature
         self.answers = tuple(answers)
         self.states = tuple(states)
@@ -61,7 +63,7 @@ class Traced(nn.Module):
         args, kwargs = self.signature.build(given)
         self.watch.begin(tensors)
         lifted = {state.input: given[state.input] for state in self.states}
-        mode = CaptureMode(self.module, lifted, self.watch)
+        mode = CaptureMode(self.module, lifted, self.watch, self.inverses)
         with untouched(self.module), mode:
             answer = self.module(*args, **kwargs)
         named = name_answers(answer, self.answers) | mode.successors

@@ -57,7 +57,6 @@ class Exponential(Layers):
         return torch.linalg.matrix_exp(super().forward(x)[:, :3, :3])
 
 
-@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize(
     ("module", "args", "message"),
     [
@@ -66,7 +65,6 @@ class Exponential(Layers):
         (Deciding(), X, r"decides by the values of a tensor at .*`return y if y.sum\(\) > 0"),
         (Keeps(), X, "initial state of 'rnn' is made for a batch of 3"),
         (Layers(nn.LSTM, batch_first=True).double(), X.double(), "'rnn' computes in float64"),
-        (nn.LSTM(FEATURES, HIDDEN, proj_size=4, batch_first=True), X, "proj_size"),
         (nn.Linear(FEATURES, 3), X, "no recurrent layer in Linear"),
         (GivesPacked(), (X, torch.tensor([6, 4, 2])), "returns a PackedSequence"),
         (nn.GRU(FEATURES, HIDDEN), (pack_sequence([X[0]]),), "an input is a PackedSequence"),

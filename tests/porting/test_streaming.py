@@ -1,7 +1,5 @@
 """States as inputs and outputs: pieces equal the whole, whatever the module did with its states."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -17,6 +15,7 @@ from exported_modules import (
     Tags,
     Twice,
     assert_close,
+    in_pieces,
     open_file,
     run_file,
     tensors,
@@ -29,26 +28,6 @@ from rnnport.errors import ParityError, UnsupportedModelError
 from rnnport.porting.export import export_module
 
 EXAMPLE = tensors(3, 6, FEATURES)
-
-
-def first_states(spec, batch):
-    return {
-        state.input: np.broadcast_to(np.float32(state.initial), (batch, *state.shape[1:])).copy()
-        for state in spec.states
-    }
-
-
-def in_pieces(session, spec, x, pieces, **further):
-    """The answers to consecutive pieces of x, joined along time, and the last states."""
-    states = first_states(spec, len(x))
-    starts = list(itertools.accumulate(pieces, initial=0))
-    answers = []
-    for start, stop in itertools.pairwise(starts):
-        more = {name: value(start, stop) for name, value in further.items()}
-        found = run_file(session, x[:, start:stop], **more, **states)
-        states = {state.input: found[state.output] for state in spec.states}
-        answers.append(next(iter(found.values())))
-    return np.concatenate(answers, 1), states
 
 
 @pytest.mark.parametrize(
