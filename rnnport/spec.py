@@ -38,8 +38,9 @@ class TensorSpec:
 class StateSpec:
     """A state: the graph input that takes it and the graph output that gives its successor.
 
-    ``shape`` leads with ``"batch"``; ``initial`` is one number for every element, or a nested
-    list of the shape without the batch axis.
+    ``shape`` names its batch axis ``"batch"``: the first in our own files, any in a foreign one,
+    none where the file fixes its batch. ``initial`` is one number for every element, or a nested
+    list of the shape without that axis.
     """
 
     input: str
@@ -91,7 +92,7 @@ class ModelSpec:
     outputs: tuple[TensorSpec, ...]
     states: tuple[StateSpec, ...] = ()
     task: str | None = None
-    lengths: str | None = None  # the int64 input [batch] that gives each row's true length
+    lengths: str | None = None  # the int64 or int32 input [batch] with each row's true length
     time: TimeSpec = TimeSpec()
     classes: tuple[str, ...] = ()
     series: SeriesSpec | None = None
@@ -112,6 +113,20 @@ class ModelSpec:
         """The outputs that are not the successor of a state."""
         other = {state.output for state in self.states}
         return tuple(tensor for tensor in self.outputs if tensor.name not in other)
+
+    def batch_axis(self, state: StateSpec) -> int | None:
+        """The axis of a state's rows, also where their number is fixed; None where unknown."""
+        if "batch" in state.shape:
+            return state.shape.index("batch")
+        return next((each.batch_axis for each in self.inputs if each.name == state.input), None)
+
+    def fixed_batch(self) -> int | None:
+        """The only number of rows that the file takes; None where it takes any."""
+        for tensor in self.inputs:
+            size = None if tensor.batch_axis is None else tensor.shape[tensor.batch_axis]
+            if isinstance(size, int):
+                return size
+        return None
 
     def to_json(self) -> str:
         """The JSON text for ``metadata_props["rnnport"]``."""

@@ -85,10 +85,10 @@ def _row(
     tolerance: Tolerance,
 ) -> list[Comparison]:
     """Each output of one row, as far in time as the row alone goes."""
-    states = {state.output for state in spec.states}
+    states = {state.output: spec.batch_axis(state) for state in spec.states}
     found = []
     for tensor in spec.outputs:
-        axis = 0 if tensor.name in states else tensor.batch_axis
+        axis = states.get(tensor.name, tensor.batch_axis)
         if axis is None or tensor.name not in padded or tensor.name not in alone:
             continue
         expected = alone[tensor.name]

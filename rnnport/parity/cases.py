@@ -139,11 +139,11 @@ def _possible(spec: ModelSpec, option: Option) -> bool:
 
 
 def _batches(spec: ModelSpec) -> tuple[int, ...]:
-    for tensor in spec.data_inputs():
-        size = None if tensor.batch_axis is None else tensor.shape[tensor.batch_axis]
-        if size is None or isinstance(size, int):
-            return (1 if size is None else size,)
-    return BATCHES
+    fixed = spec.fixed_batch()
+    if fixed is not None:
+        return (fixed,)
+    batched = any(tensor.batch_axis is not None for tensor in spec.data_inputs())
+    return BATCHES if batched else (1,)
 
 
 def _times(spec: ModelSpec, typical: int) -> tuple[int, ...]:

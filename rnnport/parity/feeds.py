@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from rnnport.errors import RequestError
 from rnnport.parity.cases import Case
+from rnnport.runtime.inputs import BATCH, initial_state
 from rnnport.spec import ModelSpec, StateSpec, TensorSpec
 
 Array = NDArray[Any]
@@ -27,17 +29,11 @@ def draw(spec: ModelSpec, case: Case) -> dict[str, Array]:
     feeds = {tensor.name: _input(tensor, case, random) for tensor in spec.data_inputs()}
     if spec.lengths is not None:
         lengths = case.lengths or (case.time,) * case.batch
-        feeds[spec.lengths] = np.asarray(lengths, dtype=np.int64)  # [batch]
+        dtype = next(each.dtype for each in spec.inputs if each.name == spec.lengths)
+        feeds[spec.lengths] = np.asarray(lengths, dtype)  # [batch]
     for state in spec.states:
         feeds[state.input] = _state(state, case, random)
     return feeds
-
-
-def initial_state(state: StateSpec, batch: int) -> Array:
-    """The spec's initial state, ``[batch, …]``."""
-    shape = tuple(OTHER_SIZE if isinstance(size, str) else size for size in state.shape[1:])
-    one = np.broadcast_to(np.asarray(state.initial, dtype=state.dtype), shape)
-    return np.broadcast_to(one, (batch, *shape)).copy()
 
 
 def rows(spec: ModelSpec, feeds: Mapping[str, Array], row: int, steps: int) -> dict[str, Array]:
@@ -46,8 +42,10 @@ def rows(spec: ModelSpec, feeds: Mapping[str, Array], row: int, steps: int) -> d
     for tensor in spec.data_inputs():
         array = take(feeds[tensor.name], tensor.batch_axis, row, row + 1)
         alone[tensor.name] = take(array, tensor.time_axis, 0, steps)
-    for name in {state.input for state in spec.states} | ({spec.lengths} - {None}):
-        alone[str(name)] = feeds[str(name)][row : row + 1]
+    for state in spec.states:
+        alone[state.input] = take(feeds[state.input], spec.batch_axis(state), row, row + 1)
+    if spec.lengths is not None:
+        alone[spec.lengths] = feeds[spec.lengths][row : row + 1]
     return alone
 
 
@@ -97,7 +95,8 @@ def _size(tensor: TensorSpec, axis: int, case: Case) -> int:
 
 
 def _state(state: StateSpec, case: Case, random: np.random.Generator) -> Array:
-    zero = initial_state(state, case.batch)
+    sizes = (OTHER_SIZE if isinstance(a, str) and a != BATCH else a for a in state.shape)
+    zero = initial_state(replace(state, shape=tuple(sizes)), case.batch)
     if case.states == "zero" or zero.dtype.kind != "f":  # a counter or a flag has no random value
         return zero
     return (zero + random.uniform(-1.0, 1.0, zero.shape)).astype(zero.dtype)

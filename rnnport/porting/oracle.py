@@ -20,6 +20,7 @@ from rnnport.porting.projection import plain_weights, projected_answer, projecte
 from rnnport.porting.signature import Signature, by_name, name_answers, to_torch
 from rnnport.porting.states import input_names, output_names, state_names
 from rnnport.runtime.engine import Arrays
+from rnnport.runtime.inputs import check_feeds
 from rnnport.spec import ModelSpec
 
 _PACK = rnn.pack_padded_sequence.__code__
@@ -67,12 +68,11 @@ class TorchEngine:
         """Every output of the model file, by name.
 
         Raises:
-            RequestError: a feed is missing, or the module does not take them.
+            RequestError: the feeds are not what the spec promises, or the module does not take
+                them.
         """
+        check_feeds(self._spec, feeds)
         states = [state.input for state in self._spec.states] if self._stream else []
-        missing = {*self._signature.free, *states} - set(feeds)
-        if missing:
-            raise RequestError(f"the feeds lack {', '.join(sorted(missing))}")
         tensors = {name: to_torch(feeds[name], self._dtype) for name in feeds}
         with borrowed(self._module), unchecked_states():
             mode = _EagerMode(self._module, {name: tensors[name] for name in states}, self._dtype)

@@ -11,6 +11,8 @@ from rnnport.errors import DataError
 from rnnport.runtime.engine import Array, Arrays
 from rnnport.spec import ModelSpec, StateSpec, TensorSpec
 
+BATCH = "batch"  # the symbolic axis of a state's rows
+
 
 def named(feeds: Arrays, tensors: Mapping[str, TensorSpec]) -> None:
     """Refuse a feed that no graph input has the name of.
@@ -23,6 +25,27 @@ def named(feeds: Arrays, tensors: Mapping[str, TensorSpec]) -> None:
             near = get_close_matches(name, tensors, 1)
             hint = f"; nearest is '{near[0]}'" if near else ""
             raise DataError(f"the model has no input '{name}'; it has {', '.join(tensors)}{hint}")
+
+
+def check_feeds(spec: ModelSpec, feeds: Arrays) -> None:
+    """Refuse feeds that do not fit, for an engine whose framework takes anything.
+
+    Raises:
+        DataError: says which input is missing or unknown, or has another dtype, rank or size than
+            the file promises; axes of one symbolic name have one size.
+    """
+    tensors = {tensor.name: tensor for tensor in spec.inputs}
+    named(feeds, tensors)
+    symbols: dict[str, int] = {}
+    for tensor in spec.inputs:
+        if tensor.name not in feeds:
+            raise DataError(f"the input '{tensor.name}' is missing")
+        array = exact(feeds[tensor.name], tensor)
+        shaped(array, tensor)
+        for size, axis in zip(array.shape, tensor.shape, strict=True):
+            known = symbols.setdefault(axis, size) if isinstance(axis, str) else size
+            if size != known:
+                raise DataError(f"{_wrong_shape(array, tensor)} with {axis} {known}, as before it")
 
 
 def cast(values: Array, tensor: TensorSpec) -> Array:
@@ -73,13 +96,17 @@ def shaped(array: Array, tensor: TensorSpec) -> None:
         for size, axis in zip(array.shape, tensor.shape, strict=True)
     )
     if not fits:
-        raise DataError(
-            f"the input '{tensor.name}' has shape {list(array.shape)}; "
-            f"expected [{', '.join(map(str, tensor.shape))}]"
-        )
+        raise DataError(_wrong_shape(array, tensor))
 
 
-def batch_of(arrays: Arrays, tensors: Sequence[TensorSpec]) -> int:
+def _wrong_shape(array: Array, tensor: TensorSpec) -> str:
+    return (
+        f"the input '{tensor.name}' has shape {list(array.shape)}; "
+        f"expected [{', '.join(map(str, tensor.shape))}]"
+    )
+
+
+def batch_of(arrays: Arrays, spec: ModelSpec, tensors: Sequence[TensorSpec]) -> int:
     """The number of rows, which all inputs that have a batch axis agree on.
 
     Raises:
@@ -91,7 +118,7 @@ def batch_of(arrays: Arrays, tensors: Sequence[TensorSpec]) -> int:
         if tensor.batch_axis is not None
     }
     if not sizes:
-        return 1
+        return spec.fixed_batch() or 1
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"'{name}' {size}" for name, size in sizes.items())
         raise DataError(f"the inputs differ in their batch: {found}")
@@ -128,8 +155,24 @@ def _times(spec: ModelSpec) -> str:
     return bounds + (f", in multiples of {time.multiple}" if time.multiple > 1 else "")
 
 
-def lengths_of(values: Array, batch: int, time: int, *, least: int = 1) -> Array:
-    """The true length of each row, int64 ``[batch]``.
+def refuse_batch(spec: ModelSpec, batch: int) -> None:
+    """Refuse another number of rows than the one that the file fixes, if it fixes one.
+
+    Raises:
+        DataError: says which batch the file takes.
+    """
+    fixed = spec.fixed_batch()
+    if fixed not in (None, batch):
+        raise DataError(
+            f"the model file takes batch {fixed} only, as it was exported; the batch here is "
+            f"{batch}: 'rnnport check --fix' may free it"
+        )
+
+
+def lengths_of(
+    values: Array, batch: int, time: int, *, least: int = 1, dtype: str = "int64"
+) -> Array:
+    """The true length of each row, ``[batch]``.
 
     Raises:
         DataError: not one whole number for each row, or one that is outside ``least`` … ``time``.
@@ -147,17 +190,30 @@ def lengths_of(values: Array, batch: int, time: int, *, least: int = 1) -> Array
         raise DataError(
             f"row {row} has length {lengths[row]}; expected {least} to {time}, the padded time"
         )
-    return lengths.astype(np.int64)
+    return lengths.astype(dtype)
 
 
 def initial_state(state: StateSpec, batch: int) -> Array:
-    """A state at the beginning, ``[batch, …]``; a new array."""
-    shape = (batch, *(int(axis) for axis in state.shape[1:]))
-    if isinstance(state.initial, list):
-        return np.broadcast_to(np.array(state.initial, state.dtype), shape).copy()
-    return np.full(shape, state.initial, state.dtype)
+    """A state at the beginning, of ``state.shape``; a new array.
+
+    Raises:
+        DataError: the state has an axis of no known size.
+    """
+    sizes = tuple(batch if axis == BATCH else axis for axis in state.shape)
+    shape = tuple(size for size in sizes if isinstance(size, int))
+    if len(shape) < len(sizes):
+        raise DataError(
+            f"the state '{state.input}' has the shape [{', '.join(map(str, state.shape))}], whose "
+            "sizes the file does not say: session.run takes states by name"
+        )
+    if not isinstance(state.initial, list):
+        return np.full(shape, state.initial, state.dtype)
+    one = np.array(state.initial, state.dtype)
+    if BATCH in state.shape:
+        one = np.expand_dims(one, state.shape.index(BATCH))
+    return np.broadcast_to(one, shape).copy()
 
 
-def full_lengths(batch: int, time: int) -> Array:
-    """The lengths of rows that have no padding, int64 ``[batch]``."""
-    return np.full(batch, time, np.int64)
+def full_lengths(batch: int, time: int, dtype: str = "int64") -> Array:
+    """The lengths of rows that have no padding, ``[batch]``."""
+    return np.full(batch, time, dtype)

@@ -13,7 +13,7 @@ import numpy as np
 
 from rnnport.errors import MissingExtraError, RequestError, UnsupportedModelError
 from rnnport.runtime.engine import Array, Arrays
-from rnnport.runtime.feeds import check_feeds
+from rnnport.runtime.inputs import check_feeds
 from rnnport.runtime.metadata import read_spec
 from rnnport.spec import ModelSpec
 

@@ -19,6 +19,7 @@ from rnnport.errors import (
 from rnnport.runtime import cuda
 from rnnport.runtime.device import RECORD_PLACEMENT, recurrent_elsewhere, require_cuda
 from rnnport.runtime.engine import Array, Arrays
+from rnnport.runtime.inputs import check_feeds
 from rnnport.runtime.installed import onnxruntime
 from rnnport.runtime.metadata import read_spec
 from rnnport.spec import Dim, ModelSpec, TensorSpec
@@ -76,6 +77,7 @@ class OrtEngine:
         try:
             answers = self._session.run(None, feeds)
         except Exception as error:
+            check_feeds(self._spec, feeds)  # what does not fit is told better than by the kernel
             raise _mapped(error, self._path) from error
         return dict(zip(self._output_names, answers, strict=True))
 

@@ -131,7 +131,8 @@ class Session:
             if name != self.spec.lengths:
                 ready[name] = inputs.cast(values, tensor)
                 inputs.shaped(ready[name], tensor)
-        batch = inputs.batch_of(ready, self._data)
+        batch = inputs.batch_of(ready, self.spec, self._data)
+        inputs.refuse_batch(self.spec, batch)
         time = inputs.time_of(ready, self.spec, self._data)
         if self.spec.lengths is not None:
             ready[self.spec.lengths] = self._lengths(feeds.get(self.spec.lengths), batch, time or 1)
@@ -141,9 +142,10 @@ class Session:
         return ready
 
     def _lengths(self, given: Array | None, batch: int, time: int) -> Array:
+        dtype = self._tensors[str(self.spec.lengths)].dtype
         if given is None:
-            return inputs.full_lengths(batch, time)
-        return inputs.lengths_of(given, batch, time)
+            return inputs.full_lengths(batch, time, dtype)
+        return inputs.lengths_of(given, batch, time, dtype=dtype)
 
     def _only_input(self) -> str:
         if len(self._data) != 1:

@@ -95,6 +95,7 @@ class Stream:
             )
         if batch < 1:
             raise RequestError(f"the stream's batch is {batch}; expected 1 or more")
+        inputs.refuse_batch(self.spec, batch)
         self.batch = batch
         self._data = self.spec.data_inputs()
         self._answers = self.spec.answers()
@@ -135,15 +136,16 @@ class Stream:
         """Begin anew: all sequences, or those of these rows.
 
         Raises:
-            StreamError: a row is not one of 0 … batch - 1; the states are untouched.
+            StreamError: a row is not one of 0 … batch - 1, or the file does not say which axis of
+                a state its rows are; the states are untouched.
         """
         fresh = self._initial()
         if rows is not None:
             chosen = self._rows(rows)
             kept = self._keeper.show(self._states)
-            for name, state in fresh.items():
+            for name, place in self._places(chosen).items():
                 begun = kept[name].copy()
-                begun[chosen] = state[chosen]
+                begun[place] = fresh[name][place]
                 fresh[name] = begun
         self._states = self._keeper.keep(fresh)
 
@@ -171,6 +173,19 @@ class Stream:
     def _initial(self) -> dict[str, Array]:
         return {s.input: inputs.initial_state(s, self.batch) for s in self.spec.states}
 
+    def _places(self, rows: list[int]) -> dict[str, tuple[Any, ...]]:
+        """Where these rows are in each state, as an index."""
+        places: dict[str, tuple[Any, ...]] = {}
+        for state in self.spec.states:
+            axis = self.spec.batch_axis(state)
+            if axis is None:
+                raise StreamError(
+                    f"the file does not say which axis of the state '{state.input}' its rows are: "
+                    "reset() begins all of them anew"
+                )
+            places[state.input] = (*(slice(None),) * axis, rows)
+        return places
+
     def _rows(self, rows: Sequence[int]) -> list[int]:
         chosen = [int(row) for row in rows]
         for row in chosen:
@@ -196,10 +211,11 @@ class Stream:
             raise StreamError("some inputs are a piece and some are one step; give all alike")
         time = inputs.time_of(feeds, self.spec, self._data) or 1
         if self.spec.lengths is not None:
+            dtype = next(t.dtype for t in self.spec.inputs if t.name == self.spec.lengths)
             feeds[self.spec.lengths] = (
-                inputs.full_lengths(self.batch, time)
+                inputs.full_lengths(self.batch, time, dtype)
                 if lengths is None
-                else inputs.lengths_of(lengths, self.batch, time, least=0)
+                else inputs.lengths_of(lengths, self.batch, time, least=0, dtype=dtype)
             )
         elif lengths is not None:
             raise StreamError("lengths were given, but the model has no such input")

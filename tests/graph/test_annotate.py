@@ -200,7 +200,6 @@ def test_the_graph_is_untouched_and_an_output_is_not_replaced_unasked(tmp_path):
         annotate_file(tmp_path / "foreign.onnx", tmp_path / "annotated.onnx")
 
 
-@pytest.mark.xfail(strict=False, reason="streams put the batch of every state on axis 0")
 def test_an_annotated_file_streams_as_it_runs_whole(tmp_path):
     import rnnport
 

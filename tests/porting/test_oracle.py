@@ -20,7 +20,8 @@ def spec(*letters, lengths=False):
         StateSpec(f"state.rnn.{k}", f"next.rnn.{k}", "float32", ("batch", 2, HIDDEN))
         for k in letters
     )
-    inputs = (X, LENGTHS) if lengths else (X,)
+    inputs = (X, *([LENGTHS] if lengths else []))
+    inputs += tuple(TensorSpec(s.input, s.dtype, s.shape, 0) for s in states)
     return ModelSpec(inputs, (Y,), states, lengths="lengths" if lengths else None)
 
 
@@ -64,7 +65,7 @@ def test_double_precision_is_double_all_the_way():
 
 def test_a_missing_feed_is_named():
     engine = TorchEngine(Layers(nn.GRU, batch_first=True), spec("h"), stream=True)
-    with pytest.raises(RequestError, match=r"the feeds lack state\.rnn\.h"):
+    with pytest.raises(RequestError, match=r"the input 'state\.rnn\.h' is missing"):
         engine.run({"x": np.zeros((1, 1, FEATURES), np.float32)})
 
 

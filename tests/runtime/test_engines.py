@@ -14,7 +14,6 @@ from rnnport.errors import (
     MissingExtraError,
     ModelFileError,
     RequestError,
-    RnnportError,
     UnsupportedModelError,
 )
 from rnnport.parity.cases import Case, grid
@@ -156,23 +155,19 @@ def test_an_engine_keeps_no_state(name, tmp_path):
 WRONG = {
     "a missing input": lambda f: {"x": f["x"]},
     "a wrong width": lambda f: {**f, "x": f["x"][:, :, :2]},
-}
-ONLY_FILES = {  # a module may take these in a way of its own
     "a missing axis": lambda f: {**f, "x": f["x"][0]},
     "an unknown input": lambda f: {**f, "y": f["x"]},
     "a wrong dtype": lambda f: {**f, "x": f["x"].astype(np.float64)},
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [*itertools.product(NAMES, WRONG), *itertools.product(NAMES[:3], ONLY_FILES)],
-)
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_engine_refuses_feeds_that_do_not_fit(name, wrong, tmp_path):
     engine = opened(name, tmp_path, Shape("GRU", stream=True))
     feeds = draw(engine.spec(), Case(2, 3))
     with pytest.raises(RequestError):
-        engine.run((WRONG | ONLY_FILES)[wrong](feeds))
+        engine.run(WRONG[wrong](feeds))
 
 
 @pytest.mark.parametrize("name", [*NAMES, CUDA])
@@ -180,7 +175,7 @@ def test_an_engine_does_not_answer_a_state_of_another_batch(name, tmp_path):
     engine = opened(name, tmp_path, Shape("GRU", stream=True))
     feeds = draw(engine.spec(), Case(2, 3))
     state = engine.spec().states[0].input
-    with pytest.raises(RnnportError):
+    with pytest.raises(RequestError, match=state):
         engine.run({**feeds, state: feeds[state][:1]})
 
 

@@ -59,7 +59,7 @@ def test_an_unnamed_axis_of_a_foreign_file_gets_a_name(tmp_path):
         ({}, "x"),
         ({"x": X, "y": X}, "y"),
         ({"x": X[:, :, :2]}, "x"),
-        ({"x": X.astype(np.float64)}, "double"),
+        ({"x": X.astype(np.float64)}, "float64; expected float32"),
         ({"x": X[:, :0]}, r"'x' is empty.*\[2, 0, 3\]"),
     ],
 )
