@@ -12,12 +12,12 @@ import onnx
 
 from rnnport.errors import RequestError, RnnportError, UnsupportedModelError, WriteError
 from rnnport.files import refuse_existing, replacing
-from rnnport.graph.axes import BATCH, TIME, Axes
+from rnnport.graph.inference import holds_lengths, row_lengths, tensor_specs
 from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import require_sound
-from rnnport.graph.states import Pair, compatible, length_input, recognise
+from rnnport.graph.states import Pair, compatible, recognise
 from rnnport.runtime.model_proto import load_proto
-from rnnport.spec import METADATA_KEY, Dim, ModelSpec, StateSpec, TensorSpec, TimeSpec, parse
+from rnnport.spec import METADATA_KEY, ModelSpec, StateSpec, TimeSpec, parse
 
 LARGEST_FILE = (1 << 31) - 1  # protobuf's own limit
 
@@ -86,10 +86,15 @@ def annotation_of(
             )
     if lengths is not None and lengths not in reading.main.input_names:
         raise RequestError(_unknown("input", lengths, reading.main.input_names))
+    if lengths is not None and not holds_lengths(reading, lengths):
+        raise RequestError(
+            f"the input '{lengths}' is {reading.main.dtype(lengths)}"
+            f"{list(reading.main.shape(lengths) or ())}: lengths are int64 or int32, one a row"
+        )
     pairs = [*(Pair(entry, output) for entry, output in told.items()), *kept]
     order = {name: index for index, name in enumerate(reading.main.input_names)}
     pairs.sort(key=lambda pair: order[pair.input])
-    spec = _spec(reading, pairs, lengths or length_input(reading))
+    spec = _spec(reading, pairs, lengths or row_lengths(reading))
     lost = tuple(name for name in found.lost if name not in told)
     return Annotation(spec, tuple(kept), lost)
 
@@ -166,9 +171,7 @@ def _unknown(what: str, name: str, names: list[str]) -> str:
 
 
 def _spec(reading: Reading, pairs: list[Pair], lengths: str | None) -> ModelSpec:
-    axes = Axes(reading)
-    inputs = tuple(_tensor(reading, axes, name) for name in reading.main.input_names)
-    outputs = tuple(_tensor(reading, axes, name) for name in reading.main.output_names)
+    inputs, outputs = tensor_specs(reading)
     by_name = {tensor.name: tensor for tensor in inputs}
     states = tuple(
         StateSpec(p.input, p.output, by_name[p.input].dtype, by_name[p.input].shape) for p in pairs
@@ -177,17 +180,6 @@ def _spec(reading: Reading, pairs: list[Pair], lengths: str | None) -> ModelSpec
     base = parse(told) if told else ModelSpec(inputs, outputs, provenance=_provenance(reading))
     spec = replace(base, inputs=inputs, outputs=outputs, states=states, lengths=lengths)
     return spec if told else replace(spec, time=_time(spec))
-
-
-def _tensor(reading: Reading, axes: Axes, name: str) -> TensorSpec:
-    declared = reading.main.shape(name) or ()
-    batch = axes.find(reading.main, name, BATCH)
-    time = axes.find(reading.main, name, TIME)
-    shape: list[Dim] = []
-    for axis, dim in enumerate(declared):
-        own = dim if dim != "" else f"{name}.{axis}"  # an axis that the author left unnamed
-        shape.append(BATCH if axis == batch and isinstance(own, str) else own)
-    return TensorSpec(name, reading.main.dtype(name), tuple(shape), batch, time)
 
 
 def _time(spec: ModelSpec) -> TimeSpec:

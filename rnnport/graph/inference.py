@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rnnport.graph.axes import BATCH, TIME, Axes
 from rnnport.graph.reading import open_reading
@@ -41,43 +41,58 @@ def infer_spec(path: str | os.PathLike[str]) -> ModelSpec:
 
 def guess(reading: Reading) -> Guess:
     """Axes by the recurrent nodes that they reach, else by their names; states by their ways."""
-    axes, main = Axes(reading), reading.main
-    spec = ModelSpec(
-        inputs=tuple(_tensor(main, axes, name) for name in main.input_names),
-        outputs=tuple(_tensor(main, axes, name) for name in main.output_names),
-        lengths=_lengths(reading),
-    )
+    inputs, outputs = tensor_specs(reading)
+    spec = ModelSpec(inputs, outputs, lengths=row_lengths(reading))
     found = recognise(reading)
     unclear = tuple(entry for entry, _ in found.unclear)
     return Guess(spec, tuple(found.pairs), unclear, tuple(found.lost))
 
 
-def _lengths(reading: Reading) -> str | None:
+def tensor_specs(reading: Reading) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The graph's inputs and outputs with their batch and time axes.
+
+    A symbolic batch is called so whatever its author called it; the time as well, where all inputs
+    have one and the same.
+    """
+    axes, main = Axes(reading), reading.main
+    inputs = tuple(_tensor(main, axes, name) for name in main.input_names)
+    outputs = tuple(_tensor(main, axes, name) for name in main.output_names)
+    times = {t.shape[t.time_axis] for t in inputs if t.time_axis is not None}
+    if len(times) != 1 or not isinstance(time := times.pop(), str):
+        return inputs, outputs
+    renamed = tuple(tuple(_renamed(t, time) for t in each) for each in (inputs, outputs))
+    return renamed[0], renamed[1]
+
+
+def row_lengths(reading: Reading) -> str | None:
+    """The graph input ``[batch]`` that gives each row's true length."""
     name = length_input(reading)
-    if name is None or name not in reading.main.input_names:
-        return None
-    fits = reading.main.dtype(name) == "int64" and len(reading.main.shape(name) or ()) == 1
-    return name if fits else None
+    return name if name is not None and holds_lengths(reading, name) else None
+
+
+def holds_lengths(reading: Reading, name: str) -> bool:
+    """Whether a graph input has the form of lengths: whole numbers, one for each row."""
+    main = reading.main
+    shaped = len(main.shape(name) or ()) == 1 and main.dtype(name) in ("int64", "int32")
+    return name in main.input_names and shaped
 
 
 def _tensor(scope: Scope, axes: Axes, name: str) -> TensorSpec:
-    shape = scope.shape(name) or ()
+    declared = scope.shape(name) or ()
     batch, time = axes.find(scope, name, BATCH), axes.find(scope, name, TIME)
     if batch is None:
-        batch = _by_name(shape, NAMED_BATCH)
+        batch = _by_name(declared, NAMED_BATCH)
     if time is None:
-        time = _by_name(shape, NAMED_TIME)
-    meanings = {batch: BATCH, time: TIME}
-    return TensorSpec(
-        name=name,
-        dtype=scope.dtype(name) or "unknown",
-        shape=tuple(
-            size if isinstance(size, int) else meanings.get(axis) or size or f"{name}.{axis}"
-            for axis, size in enumerate(shape)
-        ),
-        batch_axis=batch,
-        time_axis=time,
-    )
+        time = _by_name(declared, NAMED_TIME)
+    shape: list[Dim] = []
+    for axis, dim in enumerate(declared):
+        own = dim if dim != "" else f"{name}.{axis}"  # an axis that the author left unnamed
+        shape.append(BATCH if axis == batch and isinstance(own, str) else own)
+    return TensorSpec(name, scope.dtype(name) or "unknown", tuple(shape), batch, time)
+
+
+def _renamed(tensor: TensorSpec, time: str) -> TensorSpec:
+    return replace(tensor, shape=tuple(TIME if size == time else size for size in tensor.shape))
 
 
 def _by_name(shape: tuple[Dim, ...], words: tuple[str, ...]) -> int | None:

@@ -10,8 +10,6 @@ import numpy as np
 from rnnport.data.types import Array
 from rnnport.spec import ModelSpec
 
-AXES = ("sequence", "step", "ahead")  # what the leading axes of an answer count, in a table
-
 Progress = Callable[[int, int | None], None]  # done, of how many (None: unknown)
 
 
@@ -56,8 +54,13 @@ def tabulated(values: Array, spec: ModelSpec) -> Answers:
     if values.ndim < 2:
         values = values.reshape(-1, 1)
     *leading, width = values.shape
-    counted = [name for name in AXES if name != "step" or answer.time_axis is not None]
-    counted += [f"axis{i}" for i in range(len(leading))]
+    known = {
+        "sequence": answer.batch_axis is not None,
+        "step": answer.time_axis is not None and spec.task is None,
+        "ahead": spec.series is not None,
+    }
+    counted = [name for name, there in known.items() if there]
+    counted += [f"axis{i}" for i in range(len(counted), len(leading))]
     indices = np.indices(tuple(leading)).reshape(len(leading), -1)
     names = spec.series.targets if spec.series is not None else ()
     if len(names) != width:
@@ -70,11 +73,11 @@ def tabulated(values: Array, spec: ModelSpec) -> Answers:
 
 
 def at_the_end(answer: Array, spec: ModelSpec, lengths: Array | None = None) -> Array:
-    """The answer ``[n, …]`` to whole sequences; of a file that answers every step, the last.
+    """Of answers ``[n, time, …]`` to whole sequences those to the last step of each.
 
     A file without a task keeps all its steps: only its author knows what they mean.
     """
-    if spec.task is None or spec.answers()[0].time_axis != 1:
+    if spec.task is None or spec.answers()[0].time_axis is None:
         return answer
     last = -1 if lengths is None else lengths - 1
     return np.asarray(answer[np.arange(len(answer)), last])

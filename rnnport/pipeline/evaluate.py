@@ -19,6 +19,7 @@ from rnnport.data.metrics import (
 from rnnport.data.types import PARTS, Array, ClassifyData, ForecastData, Sequences, joined
 from rnnport.data.windows import gather, window_starts
 from rnnport.errors import DataError, RequestError
+from rnnport.pipeline.layout import answer_rows
 from rnnport.runtime.session import Session, load
 from rnnport.spec import ModelSpec
 
@@ -95,7 +96,8 @@ def evaluate(
     if spec.task not in _MEASURES:
         raise DataError(
             f"{model} names no task with metrics (its task is {spec.task}); files exported from a "
-            f"run of rnnport train do: {', '.join(_MEASURES)}"
+            f"run of rnnport train do: {', '.join(_MEASURES)}. 'rnnport infer' gives the answers "
+            "of any file"
         )
     found, metrics = _MEASURES[spec.task](session, data, split, batch_size, progress)
     notes = _notes(spec, found)
@@ -130,7 +132,7 @@ def _classify(
     confusion = np.zeros((len(spec.classes), len(spec.classes)), dtype=np.int64)
     for start in range(0, len(part), batch_size):
         rows = part.take(slice(start, start + batch_size))
-        scores = _last_answer(session, rows.x, rows.lengths)
+        scores = answer_rows(session, rows.x, rows.lengths)
         confusion += confusion_counts(y[start : start + batch_size], scores, spec.classes)
         _tell(progress, start + len(rows), len(part))
     return data, classification_metrics(confusion)
@@ -151,7 +153,7 @@ def _forecast(
     for first in range(0, len(starts), batch_size):
         batch = starts[first : first + batch_size]
         x, y = gather(values, batch, series.lookback, series.horizon)
-        forecast = _last_answer(session, x.astype(np.float32), None)
+        forecast = answer_rows(session, x.astype(np.float32))
         sums.append(forecast_sums(y[:, :, targets], forecast))
         _tell(progress, first + len(batch), len(starts))
     return data, forecast_metrics(sum(sums[1:], start=sums[0]), series)
@@ -161,19 +163,6 @@ _MEASURES: dict[str, Callable[..., tuple[ClassifyData | ForecastData, dict[str, 
     "classify": _classify,
     "forecast": _forecast,
 }
-
-
-def _last_answer(session: Session, x: Array, lengths: Array | None) -> Array:
-    """The answer to whole sequences; of a file that answers every step, that of the last valid."""
-    spec = session.spec
-    answer = spec.answers()[0]
-    given = session(x, lengths if spec.lengths is not None else None)
-    values: Array = given[answer.name] if isinstance(given, dict) else given
-    if answer.time_axis is None:
-        return values
-    last = np.full(len(x), x.shape[1]) if lengths is None else lengths
-    ends: Array = values[np.arange(len(x)), last - 1]
-    return ends
 
 
 def _labels(part: Sequences, data: ClassifyData, spec: ModelSpec) -> Array:

@@ -11,6 +11,7 @@ from rnnport.data.types import Array
 from rnnport.errors import DataError, RequestError
 from rnnport.pipeline.answer_files import plain
 from rnnport.pipeline.answers import class_names
+from rnnport.pipeline.layout import of_model, rows_first
 from rnnport.pipeline.step_lines import StepReader
 from rnnport.runtime.session import Session
 from rnnport.spec import ModelSpec
@@ -41,12 +42,12 @@ def follow(
         raise RequestError(f"--chunk is {chunk}; the model does not take that many steps at once")
     reader = StepReader(session.spec)
     stream = session.stream()
+    (tensor,), (told,) = session.spec.data_inputs(), session.spec.answers()
 
     def answer(steps: list[Array]) -> None:
-        piece = np.stack(steps)[None]  # [1, time, …]
-        answers = stream.push(piece)
+        answers = stream.push(of_model(np.stack(steps)[None], tensor))
         assert isinstance(answers, np.ndarray)  # the model has one answer
-        for line in _lines(answers, session.spec):
+        for line in _lines(rows_first(answers, told), session.spec):
             say(line)
 
     count, waiting = 0, list[Array]()
@@ -80,7 +81,7 @@ def _refuse_model(spec: ModelSpec) -> None:
 
 def _lines(answers: Array, spec: ModelSpec) -> Iterator[str]:
     """One line for each step of an answer ``[1, time, …]``, or one where it has no time axis."""
-    each = answers[0] if spec.answers()[0].time_axis == 1 else answers[:1]
+    each = answers[:1] if spec.answers()[0].time_axis is None else answers[0]
     for answer in each:
         yield json.dumps(_said(answer, spec), ensure_ascii=False, allow_nan=False)
 

@@ -72,7 +72,8 @@ def _only_one(spec: ModelSpec) -> None:
     for what, tensors in (("inputs", spec.data_inputs()), ("answers", spec.answers())):
         if len(tensors) != 1:
             names = ", ".join(tensor.name for tensor in tensors)
+            states = "" if spec.states else "; 'rnnport annotate' tells states from the rest"
             raise RequestError(
                 f"the model has the {what} {names or 'none'}; this command runs models with one: "
-                "rnnport.load(…).run({…}) in Python runs any"
+                f"rnnport.load(…).run({{…}}) in Python runs any{states}"
             )

@@ -10,7 +10,8 @@ import numpy as np
 from rnnport.data.sequences import read_npy, read_npz, read_sequences
 from rnnport.data.types import Array
 from rnnport.errors import DataError
-from rnnport.pipeline.answers import Answers, Progress, as_task, at_the_end
+from rnnport.pipeline.answers import Answers, Progress, as_task
+from rnnport.pipeline.layout import answer_rows, rows_at_once
 from rnnport.runtime.session import Session
 from rnnport.spec import TensorSpec
 
@@ -66,11 +67,8 @@ def _refuse_shorter(lengths: Array, x: Array, path: Path) -> None:
 def _batches(
     session: Session, x: Array, lengths: Array | None, batch_size: int, progress: Progress
 ) -> Iterator[Array]:
-    takes_lengths = session.spec.lengths is not None
-    for start in range(0, len(x), batch_size):
-        some = slice(start, start + batch_size)
-        true = None if lengths is None else lengths[some]
-        answer = session(x[some], true if takes_lengths else None)
-        assert isinstance(answer, np.ndarray)  # the model has one answer
-        yield at_the_end(answer, session.spec, true)
-        progress(min(start + batch_size, len(x)), len(x))
+    step = rows_at_once(session.spec, len(x), batch_size)
+    for start in range(0, len(x), step):
+        some = slice(start, start + step)
+        yield answer_rows(session, x[some], None if lengths is None else lengths[some])
+        progress(min(start + step, len(x)), len(x))

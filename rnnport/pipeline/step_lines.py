@@ -12,6 +12,7 @@ import numpy as np
 
 from rnnport.data.types import Array
 from rnnport.errors import DataError
+from rnnport.pipeline.layout import step_shape
 from rnnport.spec import ModelSpec
 
 _SHOWN = 60  # characters of a bad line that a message repeats
@@ -28,8 +29,7 @@ class StepReader:
 
     def __init__(self, spec: ModelSpec) -> None:
         (tensor,) = spec.data_inputs()
-        axes = {tensor.batch_axis, tensor.time_axis}
-        self._shape = tuple(axis for i, axis in enumerate(tensor.shape) if i not in axes)
+        self._shape = step_shape(tensor)
         self._dtype = np.dtype(tensor.dtype)
         self._columns = spec.series.columns if spec.series is not None else ()
         self._header: tuple[str, ...] = ()

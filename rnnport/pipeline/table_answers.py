@@ -14,6 +14,7 @@ from rnnport.data.times import continue_times, find_frequency
 from rnnport.data.types import Array, Series
 from rnnport.errors import DataError
 from rnnport.pipeline.answers import Answers, Progress, as_task, at_the_end, forecast_ahead
+from rnnport.pipeline.layout import answer_rows, of_model, rows_first, step_shape
 from rnnport.runtime.session import Session
 from rnnport.spec import ModelSpec, SeriesSpec, TensorSpec
 
@@ -33,16 +34,15 @@ def answer_table(session: Session, path: Path, progress: Progress) -> Answers:
     parts = _of_width(pieces(path, rows=_piece(session.spec)), tensor, path)
     if session.spec.streaming:
         values, _, _ = _through_stream(session, parts, progress)
-    else:
-        steps = np.concatenate([part.values.astype(tensor.dtype) for part in parts])
-        values = np.asarray(session(steps[None]))
-    return as_task(at_the_end(values, session.spec), session.spec)
+        return as_task(values, session.spec)
+    steps = np.concatenate([part.values.astype(tensor.dtype) for part in parts])
+    return as_task(answer_rows(session, steps[None]), session.spec)
 
 
 def _of_width(parts: Iterator[Series], tensor: TensorSpec, path: Path) -> Iterator[Series]:
-    width = tensor.shape[-1]
+    step = step_shape(tensor)
     for part in parts:
-        if len(tensor.shape) != 3 or (isinstance(width, int) and len(part.columns) != width):
+        if len(step) != 1 or (isinstance(step[0], int) and len(part.columns) != step[0]):
             raise DataError(
                 f"{path} has {len(part.columns)} columns of values ({', '.join(part.columns)}); "
                 f"the model takes {tensor.name} of shape [{', '.join(map(str, tensor.shape))}]"
@@ -74,8 +74,8 @@ def continue_table(session: Session, path: Path, progress: Progress) -> Answers:
             progress=lambda done: progress(done, None),
         )
         _refuse_too_few(len(recent), series, path)
-        answer = np.asarray(session(recent.values[None]))
-    forecast = at_the_end(answer, session.spec)[0]
+        answer = answer_rows(session, recent.values[None])
+    forecast = answer[0]
     return forecast_ahead(forecast, series.targets, _time_ahead(recent, series, len(forecast)))
 
 
@@ -110,18 +110,26 @@ def _piece(spec: ModelSpec) -> int:
 def _through_stream(
     session: Session, parts: Iterator[Series], progress: Progress
 ) -> tuple[Array, int, Series]:
-    """Push a table piece by piece: the last answer, the number of rows, and the last of them."""
-    (tensor,) = session.spec.data_inputs()
+    """Push a table piece by piece: the answer, the number of rows, and the last of them.
+
+    The answer is that to the last row; a file without a task keeps those to all rows.
+    """
+    spec = session.spec
+    (tensor,), (told,) = spec.data_inputs(), spec.answers()
     stream = session.stream()
-    rows, answer, recent = 0, None, None
+    rows, kept, recent = 0, list[Array](), None
     for part in parts:
-        answer = stream.push(part.values[None].astype(tensor.dtype))
+        answer = stream.push(of_model(part.values[None].astype(tensor.dtype), tensor))
+        assert isinstance(answer, np.ndarray)  # the model has one answer
+        if spec.task is not None or told.time_axis is None:
+            kept.clear()
+        kept.append(rows_first(answer, told))
         recent = part if recent is None else _joined(recent, part)
         rows += len(part)
         progress(rows, None)
-    assert isinstance(answer, np.ndarray)  # a table has a row, or its reader refused it
-    assert recent is not None
-    return answer, rows, recent
+    assert recent is not None  # a table has a row, or its reader refused it
+    values = np.concatenate(kept, axis=1) if len(kept) > 1 else kept[0]
+    return at_the_end(values, spec), rows, recent
 
 
 def _joined(before: Series, part: Series) -> Series:
