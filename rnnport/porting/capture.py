@@ -39,8 +39,10 @@ class CaptureMode(RecurrentMode):
         lifted: Mapping[str, Tensor],
         watch: AxisWatch,
         inverses: Mapping[str, Tensor] | None = None,
+        streaming: bool = False,
     ) -> None:
         super().__init__(module)
+        self._streaming = streaming
         self._inverses = inverses or {}
         self._watch = watch
         self.successors: dict[str, Tensor] = {}
@@ -66,16 +68,19 @@ class CaptureMode(RecurrentMode):
         x, lengths = self._padded_input(call)
         names = state_names(call)
         inputs = input_names(names)
-        if inputs[0] not in self._lifted:
-            y, final = _run_layers(call, x, lengths, self._own_states(call))
-            return (self._answer(call, y), *_as_torch_gives(call, final))
-        taken = tuple(self._lifted[name].transpose(0, 1) for name in inputs)
-        if lengths is None:
-            y, final = _run_layers(call, x, None, taken)
+        lifted = inputs[0] in self._lifted
+        taken: tuple[Tensor | None, ...] = (
+            tuple(self._lifted[name].transpose(0, 1) for name in inputs)
+            if lifted
+            else self._own_states(call)
+        )
+        if lengths is None or not self._streaming:
+            y, final = _run_layers(call, x, lengths, taken)
         else:
             y, final = _keep_where_empty(lengths, x, call, taken)
-        leaving = (state.transpose(0, 1) for state in final)
-        self.successors |= dict(zip(output_names(names), leaving, strict=True))
+        if lifted:
+            leaving = (state.transpose(0, 1) for state in final)
+            self.successors |= dict(zip(output_names(names), leaving, strict=True))
         return (self._answer(call, y), *_as_torch_gives(call, final))
 
     def _padded_input(self, call: RecurrentCall) -> tuple[Tensor, Tensor | None]:
@@ -178,13 +183,17 @@ def _as_torch_gives(call: RecurrentCall, final: tuple[Tensor, ...]) -> tuple[Ten
 
 
 def _keep_where_empty(
-    lengths: Tensor, x: Tensor, call: RecurrentCall, taken: tuple[Tensor, ...]
+    lengths: Tensor, x: Tensor, call: RecurrentCall, taken: tuple[Tensor | None, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """A streamed call: a row of length 0 answers zeros and keeps its incoming state."""
     y, final = _run_layers(call, x, lengths.clamp(min=1), taken)
     some = (lengths > 0).unsqueeze(1)  # [batch, 1]
-    kept = (torch.where(some, after, before) for before, after in zip(taken, final, strict=True))
-    return torch.where(some, y, torch.zeros((), dtype=y.dtype)), tuple(kept)
+    zero = torch.zeros((), dtype=y.dtype)
+    kept = (
+        torch.where(some, after, zero if before is None else before)
+        for before, after in zip(taken, final, strict=True)
+    )
+    return torch.where(some, y, zero), tuple(kept)
 
 
 @contextmanager

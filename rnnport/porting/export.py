@@ -120,9 +120,18 @@ def _graph(request: Request, opset: int) -> tuple[ir.Model, TimeSpec]:
     shapes = [tensor.shape for tensor in request.spec.inputs]
     states = request.spec.states
     inverses = {c.names[0]: c.inverse for c in request.calls if c.inverse is not None}
-    traced = Traced(request.module, request.signature, request.answers, states, shapes, inverses)
+    traced = Traced(
+        request.module,
+        request.signature,
+        request.answers,
+        states,
+        shapes,
+        inverses,
+        request.kept,
+    )
     batch = request.calls[0].batch
-    tensors = [*request.example.values(), *(torch.zeros(batch, *_sizes(each)) for each in states)]
+    zeros = (torch.zeros(batch, *_sizes(s), dtype=getattr(torch, s.dtype)) for s in states)
+    tensors = [*request.example.values(), *zeros]
     traces = trace(traced, [_roomy(*pair) for pair in zip(tensors, shapes, strict=True)], opset)
     return clean(traces.model, shapes), TimeSpec(*traces.asked.get(TIME, (1, 1)))
 
@@ -152,6 +161,7 @@ def _prove(request: Request, spec: ModelSpec, path: Path) -> ParityReport:
             stream=request.stream,
             dtype=dtype,
             signature=request.signature,
+            kept=request.kept,
         )
         for dtype in (torch.float32, torch.float64)
     )

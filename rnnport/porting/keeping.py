@@ -10,9 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 # torch's exporter breaks in two threads, and a module is in another mode while we use it
 MODULE_LOCK = threading.RLock()
+
+_NESTED = (list, tuple, dict)
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ def untouched(module: nn.Module) -> Iterator[None]:
     """Give every submodule its attributes back at the end, also after an error.
 
     Parameters and buffers that the body replaces are put back; values changed in place are not
-    (see ``borrowed``).
+    (see ``replayed``).
     """
     kept = [_keep(each) for each in module.modules()]
     try:
@@ -44,10 +47,17 @@ def borrowed(module: nn.Module) -> Iterator[None]:
     Torch computes in one thread meanwhile: on a busy machine its pool makes the many small steps
     of a recurrent layer up to fifty times slower.
     """
-    with MODULE_LOCK, torch.no_grad(), _one_thread(), untouched(module):
-        values = [(each, each._version, each.clone()) for each in _kept_tensors(module)]
+    with MODULE_LOCK, torch.no_grad(), _one_thread(), replayed(module):
         for each in module.modules():
             each.training = False
+        yield
+
+
+@contextmanager
+def replayed(module: nn.Module) -> Iterator[None]:
+    """As ``untouched``, and values changed in place are put back too: not inside a trace."""
+    with untouched(module):
+        values = [(each, each._version, each.clone()) for each in _kept_tensors(module)]
         try:
             yield
         finally:
@@ -88,7 +98,7 @@ def _kept_tensors(module: nn.Module) -> list[Tensor]:
     found: dict[int, Tensor] = {}
     for each in module.modules():
         for value in [*each._buffers.values(), *each.__dict__.values()]:
-            inner = value if isinstance(value, list | tuple) else (value,)
+            inner = pytree.tree_leaves(value) if isinstance(value, _NESTED) else (value,)
             found |= {id(t): t for t in inner if isinstance(t, Tensor)}
     parameters = {id(parameter) for parameter in module.parameters()}
     return [tensor for key, tensor in found.items() if key not in parameters]

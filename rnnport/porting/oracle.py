@@ -16,6 +16,7 @@ from rnnport.errors import RequestError, RnnportError
 from rnnport.porting.calls import RecurrentCall, RecurrentMode
 from rnnport.porting.capture import unchecked_states
 from rnnport.porting.keeping import borrowed
+from rnnport.porting.kept import KeptTensor, put_kept, read_kept
 from rnnport.porting.projection import plain_weights, projected_answer, projected_state
 from rnnport.porting.signature import Signature, by_name, name_answers, to_torch
 from rnnport.porting.states import input_names, output_names, state_names
@@ -39,6 +40,7 @@ class TorchEngine:
         stream: whether feeds hold states and answers their successors.
         dtype: ``torch.float32``, or ``torch.float64`` for a more precise answer.
         signature: how inputs become arguments; by default each is the keyword of its name.
+        kept: the states that the module keeps in attributes and buffers.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class TorchEngine:
         stream: bool,
         dtype: torch.dtype = torch.float32,
         signature: Signature | None = None,
+        kept: Sequence[KeptTensor] = (),
     ) -> None:
+        self._kept = tuple(kept)
         self.name = "torch" if dtype == torch.float32 else f"torch-{str(dtype).split('.')[1]}"
         self._module = module
         self._spec = spec
@@ -75,10 +79,14 @@ class TorchEngine:
         states = [state.input for state in self._spec.states] if self._stream else []
         tensors = {name: to_torch(feeds[name], self._dtype) for name in feeds}
         with borrowed(self._module), unchecked_states():
-            mode = _EagerMode(self._module, {name: tensors[name] for name in states}, self._dtype)
+            given = {name: tensors[name] for name in states}
+            put_kept(self._module, self._kept, given, self._batch(feeds), self._dtype)
+            lifted = {name: given[name] for name in given.keys() - {k.input for k in self._kept}}
+            mode = _EagerMode(self._module, lifted, self._dtype)
             answer = self._forward(tensors, mode)
+            left = read_kept(self._module, self._kept) if states else {}
         names = [answer.name for answer in self._spec.answers()]
-        outputs = name_answers(answer, names) | mode.successors
+        outputs = name_answers(answer, names) | mode.successors | left
         return {name: tensor.detach().cpu().numpy() for name, tensor in outputs.items()}
 
     def _forward(self, tensors: Mapping[str, Tensor], mode: _EagerMode) -> Any:
@@ -99,13 +107,21 @@ class TorchEngine:
                 f"{type(error).__name__}: {error}"
             ) from error
 
+    def _batch(self, feeds: Arrays) -> int:
+        """The rows of these feeds; 1 where the module takes no batch."""
+        for tensor in self._spec.inputs:
+            if tensor.batch_axis is not None:
+                return int(np.shape(feeds[tensor.name])[tensor.batch_axis])
+        return 1
+
     def _converted(self) -> dict[str, Tensor]:
         if self._precise is None:
+            kept = {".".join(part for part in k.place[:2] if part) for k in self._kept}
             tensors = [*self._module.named_parameters(), *self._module.named_buffers()]
             self._precise = {
                 name: tensor.detach().to(self._dtype)
                 for name, tensor in tensors
-                if tensor.is_floating_point()
+                if tensor.is_floating_point() and name not in kept
             }
         return self._precise
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from rnnport.errors import RequestError, RnnportError
 from rnnport.porting.calls import RecurrentCall, RecurrentMode
-from rnnport.porting.keeping import untouched
+from rnnport.porting.keeping import replayed
+from rnnport.porting.kept import KeptTensor, Place, find_kept, held
 from rnnport.porting.projection import inverse_projections
 from rnnport.porting.signature import Signature
 from rnnport.porting.states import state_names
@@ -23,7 +24,7 @@ class ProbedCall:
 
     ``initials`` has one entry per state: a number for every element, a nested list
     [layers × directions, hidden] of the constant that the module gives, or None where the state
-    depends on the module's inputs.
+    depends on the module's inputs, or on what the module keeps from call to call.
     """
 
     path: str
@@ -51,44 +52,108 @@ class ProbedCall:
         return len(self.taken_from) == len(self.names)
 
 
-def probe(
-    module: nn.Module, signature: Signature, example: Mapping[str, Tensor]
-) -> tuple[Any, tuple[ProbedCall, ...]]:
-    """The answer on the example, and every recurrent call. The caller has borrowed the module.
+@dataclass(frozen=True)
+class Probed:
+    """What a module did on its example."""
 
-    The module runs twice, on the example and on one with other values: an initial state that
-    changes with the values is given, one that does not is the module's constant.
+    answer: Any
+    calls: tuple[ProbedCall, ...]
+    kept: tuple[KeptTensor, ...]
+
+
+def probe(
+    module: nn.Module, signature: Signature, example: Mapping[str, Tensor], stream: bool = False
+) -> Probed:
+    """The answer on the example, every recurrent call, and the states that the module keeps.
+
+    The module runs on the example and on one with other values: an initial state that changes
+    with the values is given, one that does not is the module's constant. The caller has borrowed
+    the module.
 
     Raises:
         RequestError: the module does not run on the example.
+        UnsupportedModelError: the module keeps a state that a file cannot carry.
     """
-    answer, calls = _run(module, signature, example)
-    _, others = _run(module, signature, {name: _other(t) for name, t in example.items()})
-    if len(others) != len(calls):
-        others = calls
+    with replayed(module):
+        answer, first = _run(module, signature, example)
+    with replayed(module):
+        _, other = _run(module, signature, {name: _other(t) for name, t in example.items()})
+    others = other.seen if len(other.seen) == len(first.seen) else first.seen
+    again, names = _second_calls(module, signature, example)
+
+    def run() -> Any:
+        return _run(module, signature, example)[0]
+
+    kept = find_kept(module, run, _batch(first.seen), names, stream)
+    later = again if kept and len(again) == len(first.seen) else first.seen
     places = {tensor.data_ptr(): name for name, tensor in example.items() if tensor.numel()}
-    probed = (_probed(*pair, places) for pair in zip(calls, others, strict=True))
-    return answer, tuple(probed)
+    probed = (_probed(*each, places) for each in zip(first.seen, others, later, strict=True))
+    return Probed(answer, tuple(probed), kept)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A recurrent call with copies of its initial and final states."""
+
+    call: RecurrentCall
+    states: tuple[Tensor, ...]
+    finals: tuple[Tensor, ...]
+
+
+def _batch(seen: Sequence[_Seen]) -> int | None:
+    return int(seen[0].states[0].shape[1]) if seen and seen[0].call.batched else None
+
+
+def _equal(one: _Seen, other: _Seen) -> bool:
+    pairs = zip(one.states, other.states, strict=True)
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+
+
+def _second_calls(
+    module: nn.Module, signature: Signature, example: Mapping[str, Tensor]
+) -> tuple[list[_Seen], dict[Place, str]]:
+    """The recurrent calls of a second run, and what they call the states that the module keeps.
+
+    A kept tensor that a call takes as it is, and whose successor is that call's final state, has
+    the name that the call's own state would have.
+    """
+    names: dict[Place, str] = {}
+    with replayed(module):
+        _run(module, signature, example)
+        before = dict(held(module))
+        _, mode = _run(module, signature, example)
+        after = dict(held(module))
+        for seen in mode.seen:
+            triples = zip(seen.call.states, seen.finals, state_names(seen.call), strict=True)
+            for state, left, name in triples:
+                for place, tensor in before.items():
+                    taken = tensor.data_ptr() == state.data_ptr() and place in after
+                    if taken and torch.equal(after[place].flatten(), left.flatten()):
+                        names.setdefault(place, name)
+                        break
+    return mode.seen, names
 
 
 class _ProbeMode(RecurrentMode):
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
-        self.calls: list[RecurrentCall] = []
+        self.seen: list[_Seen] = []
 
     def recurrent(self, call: RecurrentCall, func: Callable[..., Any]) -> Any:
-        self.calls.append(call)
-        return func(*call.arguments(call.states))
+        states = tuple(state.clone() for state in call.states)
+        answer = func(*call.arguments(call.states))
+        self.seen.append(_Seen(call, states, tuple(final.clone() for final in answer[1:])))
+        return answer
 
 
 def _run(
     module: nn.Module, signature: Signature, example: Mapping[str, Tensor]
-) -> tuple[Any, list[RecurrentCall]]:
+) -> tuple[Any, _ProbeMode]:
     args, kwargs = signature.build(example)
     mode = _ProbeMode(module)
     try:
-        with untouched(module), mode:
-            return module(*args, **kwargs), mode.calls
+        with mode:
+            return module(*args, **kwargs), mode
     except RnnportError:
         raise
     except Exception as error:
@@ -104,10 +169,12 @@ def _other(tensor: Tensor) -> Tensor:
     return tensor * 0.5 + 0.125 if tensor.is_floating_point() else tensor
 
 
-def _probed(call: RecurrentCall, other: RecurrentCall, places: Mapping[int, str]) -> ProbedCall:
-    state = call.states[0]
-    carried = zip(*(_carried(each) for each in (call, other)), strict=True)
-    initials = tuple(_initial(*pair) for pair in carried)
+def _probed(seen: _Seen, other: _Seen, later: _Seen, places: Mapping[int, str]) -> ProbedCall:
+    """What is known of a call, seen on the example, on other values, and in a second run."""
+    call, state = seen.call, seen.states[0]
+    carried = zip(*(_carried(each) for each in (seen, other)), strict=True)
+    constant = _equal(seen, later)  # else it comes from what the module keeps
+    initials = tuple(_initial(*pair) if constant else None for pair in carried)
     time = None if call.batch_sizes is not None else call.x.shape[1 if call.batch_first else 0]
     return ProbedCall(
         path=call.path,
@@ -127,11 +194,12 @@ def _probed(call: RecurrentCall, other: RecurrentCall, places: Mapping[int, str]
     )
 
 
-def _carried(call: RecurrentCall) -> tuple[Tensor, ...]:
+def _carried(seen: _Seen) -> tuple[Tensor, ...]:
     """The initial states as a file carries them: m instead of h where there is a projection."""
-    if not call.projected or not call.states[0].any():
-        return call.states
-    return (call.states[0] @ inverse_projections(call).transpose(1, 2), *call.states[1:])
+    if not seen.call.projected or not seen.states[0].any():
+        return seen.states
+    inverse = inverse_projections(seen.call)
+    return (seen.states[0] @ inverse.transpose(1, 2), *seen.states[1:])
 
 
 def _initial(state: Tensor, other: Tensor) -> float | list[Any] | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rnnport.errors import UnsupportedModelError
 from rnnport.porting import states as lifting
 from rnnport.porting.axes import BATCH, lengths_input, place, read_axes, tensor_spec
+from rnnport.porting.kept import KeptTensor
 from rnnport.porting.probe import ProbedCall, probe
 from rnnport.porting.recurrent_ops import ONNX_NAME
 from rnnport.porting.signature import Signature, name_answers, read_arguments
@@ -57,6 +58,7 @@ class Request:
     signature: Signature
     example: Mapping[str, Tensor]
     calls: tuple[ProbedCall, ...]
+    kept: tuple[KeptTensor, ...]
     spec: ModelSpec
     answers: tuple[str, ...]
     stream: bool
@@ -78,15 +80,16 @@ def read_request(
         UnsupportedModelError: nothing in it is recurrent, or it cannot stream.
     """
     signature, example = read_arguments(module, args, kwargs, wishes.input_names())
-    answer, calls = probe(module, signature, example)
+    probed = probe(module, signature, example, wishes.stream)
+    calls = probed.calls
     if not calls:
         raise UnsupportedModelError(
             f"there is no recurrent layer in {type(module).__name__}: no call of nn.LSTM, nn.GRU "
             "or nn.RNN was seen"
         )
-    found = name_answers(answer, wishes.output_names())
+    found = name_answers(probed.answer, wishes.output_names())
     shapes = read_axes(example, calls, wishes.axes())
-    states = lifted_states(calls) if wishes.stream else ()
+    states = lifted_states(calls, probed.kept) if wishes.stream else ()
     if wishes.stream:
         signature = replace(signature, carried=_carried(calls))
         example = {name: example[name] for name in signature.free}
@@ -95,6 +98,7 @@ def read_request(
         signature=signature,
         example=example,
         calls=calls,
+        kept=probed.kept,
         spec=_promised(example, shapes, states, wishes),
         answers=tuple(f"{name}_out" if name in example else name for name in found),
         stream=wishes.stream,
@@ -122,13 +126,17 @@ def _promised(
     )
 
 
-def lifted_states(calls: Sequence[ProbedCall]) -> tuple[StateSpec, ...]:
+def lifted_states(
+    calls: Sequence[ProbedCall], kept: Sequence[KeptTensor] = ()
+) -> tuple[StateSpec, ...]:
     """The states that a streaming file takes and gives: those of every call, unless computed.
+
+    What the module keeps itself from call to call comes first.
 
     Raises:
         UnsupportedModelError: a call is bidirectional, or no state is left to carry.
     """
-    states = []
+    states = [_kept_state(each) for each in kept]
     for call in calls:
         if call.bidirectional:
             raise UnsupportedModelError(
@@ -149,6 +157,11 @@ def lifted_states(calls: Sequence[ProbedCall]) -> tuple[StateSpec, ...]:
             "call; export it without streaming"
         )
     return tuple(states)
+
+
+def _kept_state(kept: KeptTensor) -> StateSpec:
+    dtype = str(kept.dtype).split(".")[1]
+    return StateSpec(kept.input, kept.output, dtype, kept.state_shape(BATCH), kept.initial)
 
 
 def _carried(calls: Sequence[ProbedCall]) -> dict[str, str]:

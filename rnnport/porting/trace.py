@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from rnnport.errors import RnnportError, UnsupportedModelError
+from rnnport.porting.axes import BATCH
 from rnnport.porting.capture import CaptureMode, unchecked_states
 from rnnport.porting.keeping import untouched
+from rnnport.porting.kept import KeptTensor, put_kept, read_kept
 from rnnport.porting.obstacles import AxisWatch, explain, refined
 from rnnport.porting.recurrent_ops import TRANSLATIONS
 from rnnport.porting.signature import Signature, name_answers
@@ -37,8 +39,10 @@ class Traced(nn.Module):
         states: Sequence[StateSpec],
         shapes: Sequence[Sequence[Dim]],
         inverses: Mapping[str, Tensor] | None = None,
+        kept: Sequence[KeptTensor] = (),
     ) -> None:
         super().__init__()
+        self.kept = tuple(kept)
         self.module = module
         self.inverses = dict(inverses or {})
         self.signature = signature
@@ -62,12 +66,22 @@ class Traced(nn.Module):
         given = dict(zip(self.inputs, tensors, strict=True))
         args, kwargs = self.signature.build(given)
         self.watch.begin(tensors)
-        lifted = {state.input: given[state.input] for state in self.states}
-        mode = CaptureMode(self.module, lifted, self.watch, self.inverses)
+        states = {state.input: given[state.input] for state in self.states}
+        lifted = {name: states[name] for name in states.keys() - {k.input for k in self.kept}}
+        mode = CaptureMode(self.module, lifted, self.watch, self.inverses, bool(states))
         with untouched(self.module), mode:
+            put_kept(self.module, self.kept, states, self._batch(tensors))
             answer = self.module(*args, **kwargs)
-        named = name_answers(answer, self.answers) | mode.successors
+            left = read_kept(self.module, self.kept) if states else {}
+        named = name_answers(answer, self.answers) | mode.successors | left
         return _distinct([named[name] for name in self.outputs], tensors)
+
+    def _batch(self, tensors: Sequence[Tensor]) -> Any:
+        """The batch of the inputs, symbolic in a trace; 1 where they have none."""
+        for tensor, shape in zip(tensors, self.shapes, strict=True):
+            if BATCH in shape:
+                return tensor.shape[shape.index(BATCH)]
+        return 1
 
 
 def _distinct(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
