@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rnnport.parity.report import ParityReport
     from rnnport.pipeline.export import export
     from rnnport.pipeline.verify import verify
+    from rnnport.porting.recurrent import Recurrent
     from rnnport.runtime.session import Session, load
     from rnnport.runtime.stream import Stream
     from rnnport.spec import ModelSpec
@@ -19,6 +20,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "ModelSpec",
     "ParityReport",
+    "Recurrent",
     "RnnportError",
     "Session",
     "Stream",
@@ -31,6 +33,7 @@ __all__ = [
 _LATE = {
     "ModelSpec": "rnnport.spec",
     "ParityReport": "rnnport.parity.report",
+    "Recurrent": "rnnport.porting.recurrent",
     "Session": "rnnport.runtime.session",
     "Stream": "rnnport.runtime.stream",
     "export": "rnnport.pipeline.export",

@@ -21,7 +21,8 @@ class TensorSpec:
     """One graph input or output; its axes are sizes or the names of symbolic axes.
 
     ``mean`` and ``std`` are typical raw values per feature (the last axis; one number stands for
-    all), ``high`` the largest id of an integer input: tests and benches draw their inputs so.
+    all), ``low`` and ``high`` the range of an integer input, of ids for one: tests and benches draw
+    their inputs so.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TensorSpec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     high: int | None = None
+    low: int | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def _tensor(item: Mapping[str, Any]) -> TensorSpec:
         mean=tuple(item.get("mean", ())),
         std=tuple(item.get("std", ())),
         high=item.get("high"),
+        low=item.get("low"),
     )
 
 

@@ -74,7 +74,7 @@ def _input(tensor: TensorSpec, case: Case, random: np.random.Generator) -> Array
         return random.integers(0, 2, shape).astype(dtype)
     if dtype.kind in "iu" and not tensor.mean:
         high = 1 if tensor.high is None else tensor.high
-        return random.integers(0, high + 1, shape).astype(dtype)
+        return random.integers(tensor.low or 0, high + 1, shape).astype(dtype)
     mean = np.asarray(tensor.mean or 0.0)
     std = np.asarray(tensor.std or 1.0)
     values: Array = random.standard_normal(shape) * std + mean

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from rnnport.errors import RequestError
+from rnnport.porting.calls import LOOP
 from rnnport.porting.probe import ProbedCall
 from rnnport.spec import Dim, TensorSpec
 
@@ -32,15 +33,17 @@ def read_axes(
     for name, axes in given.items():
         _check(name, axes, example)
     missing = {name: tensor for name, tensor in example.items() if name not in given}
-    if any(tensor.dim() > 1 for tensor in missing.values()) and calls[0].batch == calls[0].time:
+    first = _leading(calls)
+    if any(tensor.dim() > 1 for tensor in missing.values()) and first.batch == first.time:
         raise RequestError(
-            f"the example has batch and time of equal size ({calls[0].batch}), so its axes cannot "
+            f"the example has batch and time of equal size ({first.batch}), so its axes cannot "
             "be told apart; give an example in which they differ, or inputs={'x': ('batch', "
             "'time', 8)}"
         )
     found = {name: _found(name, tensor, calls) for name, tensor in missing.items()}
     shapes = {name: tuple(given.get(name) or found[name]) for name in example}
-    if not any(TIME in axes for axes in shapes.values()):
+    fed_back = all(call.kind == LOOP and call.time is None for call in calls)
+    if not fed_back and not any(TIME in axes for axes in shapes.values()):
         name = next(iter(example))
         raise RequestError(
             f"no input has a time axis; give its axes: inputs={{'{name}': ('batch', 'time', …)}}"
@@ -75,7 +78,9 @@ def place(axes: Sequence[Dim], *names: str) -> int | None:
     return next((i for i, each in enumerate(words) if each & set(names)), None)
 
 
-def tensor_spec(name: str, tensor: Tensor, axes: Sequence[Dim]) -> TensorSpec:
+def tensor_spec(
+    name: str, tensor: Tensor, axes: Sequence[Dim], low: int | None = None
+) -> TensorSpec:
     """The spec of an input, as far as an example tells it."""
     dtype = str(tensor.dtype).split(".")[1]
     whole = not tensor.is_floating_point() and tensor.numel() > 0
@@ -86,6 +91,7 @@ def tensor_spec(name: str, tensor: Tensor, axes: Sequence[Dim]) -> TensorSpec:
         batch_axis=place(axes, BATCH),
         time_axis=place(axes, TIME),
         high=int(tensor.max()) if whole else None,
+        low=low,
     )
 
 
@@ -103,10 +109,12 @@ def _check(name: str, axes: Sequence[Dim], example: Mapping[str, Tensor]) -> Non
 def _found(name: str, tensor: Tensor, calls: Sequence[ProbedCall]) -> tuple[Dim, ...]:
     axes: list[Dim] = list(tensor.shape)
     if any(name in call.taken_from for call in calls):
-        if tensor.dim() == 3:
+        if any(call.kind == LOOP for call in calls if name in call.taken_from):
+            axes[0] = BATCH  # a cell's state
+        elif tensor.dim() == 3:
             axes[1] = BATCH  # an initial state is [layers × directions, batch, hidden]
         return tuple(axes)
-    first = calls[0]
+    first = _leading(calls)
     batch = _first(axes, first.batch) if first.batched else None
     if batch is not None:
         axes[batch] = BATCH
@@ -115,6 +123,11 @@ def _found(name: str, tensor: Tensor, calls: Sequence[ProbedCall]) -> tuple[Dim,
         # packed input, or a time that is not the input's: the axis beside the batch
         axes[_beside(axes, batch) if time is None else time] = TIME
     return tuple(axes)
+
+
+def _leading(calls: Sequence[ProbedCall]) -> ProbedCall:
+    """The call by whose sizes axes are told: the first one, of those over time where any is."""
+    return next((each for each in calls if each.kind != LOOP or each.time is not None), calls[0])
 
 
 def _first(axes: Sequence[Dim], size: int) -> int | None:

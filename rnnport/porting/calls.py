@@ -7,14 +7,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rnnport.errors import UnsupportedModelError
+from rnnport.porting.recurrent import RUNNER, Loop, run
 
 KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+LOOP = "loop"  # the kind of a run of a cell by Recurrent
 STATE_LETTERS = {"lstm": ("h", "c"), "gru": ("h",), "rnn_tanh": ("h",), "rnn_relu": ("h",)}
 
 
@@ -76,6 +78,25 @@ class RecurrentCall:
         return (self.x, hx, list(self.weights), *settings, self.batch_first)
 
 
+@dataclass(frozen=True)
+class LoopCall:
+    """One run of a cell over time by ``Recurrent``."""
+
+    path: str
+    occurrence: int
+    loop: Loop
+
+    @property
+    def label(self) -> str:
+        """How a message names it."""
+        return f"the Recurrent '{self.path}'" if self.path else "the Recurrent itself"
+
+    @property
+    def states(self) -> tuple[Tensor, ...]:
+        """The states that it begins from, each [batch, …]."""
+        return self.loop.carry[: self.loop.state]
+
+
 class RecurrentMode(TorchFunctionMode):
     """Sees every torch function call of this thread, and hands recurrent ones to ``recurrent``."""
 
@@ -83,6 +104,7 @@ class RecurrentMode(TorchFunctionMode):
         super().__init__()
         self._paths = {id(each): path for path, each in module.named_modules()}
         self._seen: Counter[str] = Counter()
+        self._in_loop = False
 
     def __torch_function__(
         self,
@@ -93,6 +115,7 @@ class RecurrentMode(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "")
         if name in KINDS and inspect.isbuiltin(func):
+            self._refuse_in_loop(name)
             return self.recurrent(self._call(name, args, kwargs or {}), func)
         return self.other(name, func, tuple(args), dict(kwargs or {}))
 
@@ -105,6 +128,43 @@ class RecurrentMode(TorchFunctionMode):
     ) -> Any:
         """Answer any other call."""
         return func(*args, **kwargs)
+
+    def __enter__(self) -> Self:
+        self._token = RUNNER.set(self)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        RUNNER.reset(self._token)
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+
+    def loop(self, loop: Loop) -> tuple[list[Tensor], list[Tensor]]:
+        """Answer a ``Recurrent``; one inside another's cell is part of its step."""
+        path, _ = self._caller()
+        if self._in_loop or loop.aside:
+            return self.nested(loop)
+        call = LoopCall(path, self._seen[path], loop)
+        self._seen[path] += 1
+        self._in_loop = True
+        try:
+            return self.looped(call)
+        finally:
+            self._in_loop = False
+
+    def looped(self, call: LoopCall) -> tuple[list[Tensor], list[Tensor]]:
+        """Answer a run of a cell over time."""
+        return run(call.loop)
+
+    def nested(self, loop: Loop) -> tuple[list[Tensor], list[Tensor]]:
+        """Answer a run that is part of another's step, or only asked for its shapes."""
+        return run(loop)
+
+    def _refuse_in_loop(self, kind: str) -> None:
+        if self._in_loop:
+            name = kind.upper().split("_")[0]
+            raise UnsupportedModelError(
+                f"the cell of a Recurrent calls a whole {name}; a step takes nn.{name}Cell"
+            )
 
     def _call(self, kind: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> RecurrentCall:
         if kwargs:

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from rnnport.errors import UnsupportedModelError
-from rnnport.porting.calls import RecurrentCall, RecurrentMode
+from rnnport.porting.calls import LoopCall, RecurrentCall, RecurrentMode
 from rnnport.porting.obstacles import AxisWatch
 from rnnport.porting.packed import PackedTable
 from rnnport.porting.projection import plain_weights, projected_answer, projected_state
+from rnnport.porting.recurrent import Loop
 from rnnport.porting.recurrent_ops import run_layer
+from rnnport.porting.scan import emit
 from rnnport.porting.states import input_names, output_names, state_names
 
 _MAKES_ZEROS = frozenset({"zeros", "zeros_like", "new_zeros"})
@@ -49,6 +51,7 @@ class CaptureMode(RecurrentMode):
         self._lifted = lifted
         self._packed = PackedTable()
         self._zeros: dict[int, Tensor] = {}
+        self._loops = 0
 
     def other(
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -82,6 +85,21 @@ class CaptureMode(RecurrentMode):
             leaving = (state.transpose(0, 1) for state in final)
             self.successors |= dict(zip(output_names(names), leaving, strict=True))
         return (self._answer(call, y), *_as_torch_gives(call, final))
+
+    def looped(self, call: LoopCall) -> tuple[list[Tensor], list[Tensor]]:
+        names = state_names(call)
+        lifted = [self._lifted[name] for name in input_names(names) if name in self._lifted]
+        last, ys = self._emit(call.loop.begun_from(lifted), call.label)
+        if lifted:
+            self.successors |= dict(zip(output_names(names), last, strict=True))
+        return last, ys
+
+    def nested(self, loop: Loop) -> tuple[list[Tensor], list[Tensor]]:
+        return self._emit(loop, "a Recurrent inside another")
+
+    def _emit(self, loop: Loop, label: str) -> tuple[list[Tensor], list[Tensor]]:
+        self._loops += 1
+        return emit(loop, self._loops, label)
 
     def _padded_input(self, call: RecurrentCall) -> tuple[Tensor, Tensor | None]:
         if call.batch_sizes is None:

@@ -10,6 +10,7 @@ from typing import Any
 import onnx_ir as ir
 from onnxscript.optimizer import optimize
 
+from rnnport.porting.scan import embed
 from rnnport.spec import Dim
 
 RECURRENT = ("LSTM", "GRU", "RNN")
@@ -22,16 +23,18 @@ def clean(model: ir.Model, shapes: Sequence[Sequence[Dim]]) -> ir.Model:
     """Fold, name and strip the graph in place; ``shapes`` gives each input's axes by name."""
     # without limits the reordered weights become initializers, however large they are
     optimize(model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT)
-    _name_axes(model, shapes)
+    times = embed(model)
+    _name_axes(model, shapes, [time for time in times if re.fullmatch(r"u\d+", time)])
     names = _node_names(model)
     _strip(model)
     _rename(model, names)
     return model
 
 
-def _name_axes(model: ir.Model, shapes: Sequence[Sequence[Dim]]) -> None:
+def _name_axes(model: ir.Model, shapes: Sequence[Sequence[Dim]], counts: Sequence[str]) -> None:
     """Give torch's symbols (``s77``) the names that were asked for, in every value's shape."""
-    names: dict[str, str] = {}
+    # a number of steps that an input gives; what else torch cannot know is the longest length
+    names = {count: f"steps_{i}" if i else "steps" for i, count in enumerate(counts)}
     for value, shape in zip(model.graph.inputs, shapes, strict=True):
         assert value.shape is not None
         for found, wanted in zip(value.shape, shape, strict=True):
@@ -53,6 +56,8 @@ def _named_axis(axis: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | s
 
 def _values(model: ir.Model) -> list[ir.Value]:
     values = [*model.graph.inputs, *model.graph.initializers.values()]
+    for graph in model.graph.subgraphs():
+        values.extend(graph.inputs)
     for node in model.graph.all_nodes():
         values += node.outputs
     return values

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn
 
 from rnnport.errors import RequestError, RnnportError
-from rnnport.porting.calls import RecurrentCall, RecurrentMode
+from rnnport.porting.calls import LoopCall, RecurrentCall, RecurrentMode
 from rnnport.porting.capture import unchecked_states
 from rnnport.porting.keeping import borrowed
 from rnnport.porting.kept import KeptTensor, put_kept, read_kept
 from rnnport.porting.projection import plain_weights, projected_answer, projected_state
+from rnnport.porting.recurrent import run
 from rnnport.porting.signature import Signature, by_name, name_answers, to_torch
 from rnnport.porting.states import input_names, output_names, state_names
 from rnnport.runtime.engine import Arrays
@@ -163,6 +164,14 @@ class _EagerMode(RecurrentMode):
             original = state if order is None else state.index_select(1, order.argsort())
             self.successors[name] = original.transpose(0, 1)
         return (y, *final)
+
+    def looped(self, call: LoopCall) -> tuple[list[Tensor], list[Tensor]]:
+        names = state_names(call)
+        lifted = [self._states[name] for name in input_names(names) if name in self._states]
+        last, ys = run(call.loop.begun_from(lifted))
+        if lifted:
+            self.successors |= dict(zip(output_names(names), last, strict=True))
+        return last, ys
 
     def _order(self, call: RecurrentCall) -> Tensor | None:
         if call.batch_sizes is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from rnnport.errors import CheckFailedError
-from rnnport.porting.cleaning import recurrent_nodes
+from rnnport.porting.cleaning import RECURRENT, recurrent_nodes
 from rnnport.spec import METADATA_KEY, ModelSpec
 
 _WEIGHTS = (1, 2, 3)  # W, R, B among a recurrent node's inputs
@@ -50,7 +50,7 @@ def _interface(model: onnx.ModelProto, spec: ModelSpec) -> Iterator[str]:
 
 
 def _graph(model: onnx.ModelProto, recurrent: Sequence[str]) -> Iterator[str]:
-    found = Counter(node.op_type for node in recurrent_nodes(model))
+    found = Counter(n.op_type for n in model.graph.node if n.op_type in (*RECURRENT, "Scan"))
     wanted = Counter(recurrent)
     if found != wanted:
         yield f"it has the recurrent nodes {_counts(found)}, not {_counts(wanted)}"

@@ -35,10 +35,12 @@ class ProbedCall:
     batched: bool
     time: int | None  # None: packed
     taken_from: tuple[str, ...]  # the inputs that are its initial states
-    sizes: tuple[tuple[int, int], ...]  # (layers × directions, hidden) per state
+    sizes: tuple[tuple[int, ...], ...]  # (layers × directions, hidden) per state; a cell's own
     layers: int
     bidirectional: bool
     initials: tuple[float | list[Any] | None, ...]
+    obstacle: str = ""  # why a cell's loop cannot stream
+    counts: tuple[str, ...] = ()  # the input that is its number of steps
     inverse: Tensor | None = None  # pinv(W_hr), where an LSTM with projection is given a state
 
     @property

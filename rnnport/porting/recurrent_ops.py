@@ -21,7 +21,7 @@ BOTH = "bidirectional"
 
 # torch's function → its gates' places in ONNX's order (LSTM: i o f c from i f g o; GRU: z r h)
 GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,), "rnn_relu": (0,)}
-ONNX_NAME = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
+ONNX_NAME = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN", "loop": "Scan"}
 
 _OPERANDS = "Tensor x, Tensor w, Tensor r, Tensor? b, Tensor? lengths, Tensor? h"
 _SETTINGS = "str direction, int hidden"

@@ -11,7 +11,7 @@ from rnnport.parity.report import ParityReport
 from rnnport.spec import ModelSpec, TensorSpec
 
 SCHEMA_VERSION = 1
-_RECURRENT = ("LSTM", "GRU", "RNN")
+_RECURRENT = ("LSTM", "GRU", "RNN", "Scan")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from rnnport.porting import states as lifting
 from rnnport.porting.axes import BATCH, lengths_input, place, read_axes, tensor_spec
 from rnnport.porting.kept import KeptTensor
 from rnnport.porting.probe import ProbedCall, probe
+from rnnport.porting.probed_loops import probe_loops
 from rnnport.porting.recurrent_ops import ONNX_NAME
 from rnnport.porting.signature import Signature, name_answers, read_arguments
 from rnnport.spec import Dim, ModelSpec, StateSpec, TensorSpec
@@ -81,11 +82,11 @@ def read_request(
     """
     signature, example = read_arguments(module, args, kwargs, wishes.input_names())
     probed = probe(module, signature, example, wishes.stream)
-    calls = probed.calls
+    calls = (*probed.calls, *probe_loops(module, signature, example))
     if not calls:
         raise UnsupportedModelError(
             f"there is no recurrent layer in {type(module).__name__}: no call of nn.LSTM, nn.GRU "
-            "or nn.RNN was seen"
+            "or nn.RNN was seen, nor of rnnport.Recurrent, which runs any cell over time"
         )
     found = name_answers(probed.answer, wishes.output_names())
     shapes = read_axes(example, calls, wishes.axes())
@@ -99,7 +100,7 @@ def read_request(
         example=example,
         calls=calls,
         kept=probed.kept,
-        spec=_promised(example, shapes, states, wishes),
+        spec=_promised(example, shapes, states, wishes, _counts(calls)),
         answers=tuple(f"{name}_out" if name in example else name for name in found),
         stream=wishes.stream,
     )
@@ -110,12 +111,14 @@ def _promised(
     shapes: Mapping[str, Sequence[Dim]],
     states: tuple[StateSpec, ...],
     wishes: Wishes,
+    counts: Collection[str],
 ) -> ModelSpec:
     facts = wishes.facts
     known = {} if facts is None else {tensor.name: tensor for tensor in facts.inputs}
     lengths = facts.lengths if wishes.lengths is None and facts is not None else wishes.lengths
     tensors = [
-        known.get(name) or tensor_spec(name, tensor, shapes[name])
+        known.get(name)
+        or tensor_spec(name, tensor, shapes[name], low=1 if name in counts else None)
         for name, tensor in example.items()
     ]
     return ModelSpec(
@@ -143,6 +146,10 @@ def lifted_states(
                 f"the bidirectional {ONNX_NAME[call.kind]} of {call.label} cannot stream: its "
                 "backward direction needs the whole sequence; export it without streaming"
             )
+        if call.obstacle:
+            raise UnsupportedModelError(
+                f"{call.label} {call.obstacle}; export it without streaming"
+            )
         if call.given and not call.taken:
             continue  # computed in forward: from another layer, say
         names = zip(lifting.input_names(call.names), lifting.output_names(call.names), strict=True)
@@ -169,6 +176,11 @@ def _carried(calls: Sequence[ProbedCall]) -> dict[str, str]:
     taken = (zip(call.taken_from, call.names, strict=True) for call in calls if call.taken)
     pairs = (pair for pairs in taken for pair in pairs)
     return {given: lifting.input_names([name])[0] for given, name in pairs}
+
+
+def _counts(calls: Sequence[ProbedCall]) -> set[str]:
+    """The inputs that are a number of steps."""
+    return {name for call in calls for name in call.counts}
 
 
 def _state_input(state: StateSpec) -> TensorSpec:
