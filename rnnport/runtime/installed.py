@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rnnport.errors import MissingExtraError, UnavailableError
@@ -32,11 +31,14 @@ def onnxruntime() -> Any:
 
 def installed_wheels() -> dict[str, str]:
     """The installed ONNX Runtime wheels and their versions; more than one is a mistake."""
+    # not at the top: it costs as much time as loading a small model, which seldom needs it
+    from importlib import metadata
+
     found = {}
     for wheel in WHEELS:
         try:
-            found[wheel] = version(wheel)
-        except PackageNotFoundError:
+            found[wheel] = metadata.version(wheel)
+        except metadata.PackageNotFoundError:
             continue
     return found
 

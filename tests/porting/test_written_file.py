@@ -189,3 +189,24 @@ def test_a_file_that_is_wrong_is_not_kept(tmp_path, monkeypatch, module, damage)
     assert list(tmp_path.iterdir()) == []
     export_module(module, (X, LENGTHS), path, verify=False)  # the proof alone found it
     assert path.exists()
+
+
+class Picky(Layers):
+    """Refuses batches of seven in plain PyTorch, which nothing in the exported graph does."""
+
+    def forward(self, x):
+        if not torch.compiler.is_exporting() and len(x) == 7:
+            raise ValueError("seven are too many")
+        return super().forward(x)
+
+
+def test_what_pytorch_itself_cannot_run_is_no_proof(tmp_path):
+    with pytest.raises(ParityError, match=r"at batch 7, time .*seven are too many.*by padding"):
+        export_module(Picky(nn.GRU, batch_first=True), X, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_proof_runs_at_the_examples_time(written):
+    report, _ = written
+    times = {item.case.time for item in report.parity.comparisons}
+    assert times == {1, 2, X.shape[1], 3 * X.shape[1]}

@@ -68,7 +68,6 @@ def test_cpu_features_are_known_on_linux():
 
 def test_both_wheels_are_a_mistake_with_a_way_out(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.31.1")
-    monkeypatch.setattr(installed, "version", lambda name: "1.31.1")
     wheels = installed.installed_wheels()
     assert set(wheels) == {"onnxruntime", "onnxruntime-gpu"}
     (advice,) = doctor._advice(wheels, (doctor.Trial("ort-cuda", True, ""),))
