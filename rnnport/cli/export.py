@@ -1,4 +1,4 @@
-"""``rnnport export``: a trained run becomes one ONNX file, proven against PyTorch."""
+"""``rnnport export``: a trained run, or a module of your own, becomes one proven ONNX file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,38 @@ from rnnport.cli.ending import ends_well
 
 @ends_well
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder that train wrote.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="The folder that train wrote; or file.py:factory or package.module:factory, a "
+            "function or class that gives a module.",
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
-            help="The file to write.  [default: RUN_DIR/model.onnx, or model.stream.onnx]",
+            help="The file to write; of a run, by default its model.onnx or model.stream.onnx.",
         ),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=DTYPE[AXES]",
+            help="An input of a factory's module, 'x=float32[batch,time,39]'; repeat it for "
+            "several. 'ids=int64[batch,time]<32' bounds whole numbers.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="A factory's weights: .pt or .safetensors."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="ARGUMENT=VALUE", help="An argument of a factory."),
     ] = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Make every state an input and an output.")
@@ -33,11 +57,22 @@ def export(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Export a trained run to one ONNX file, and compare it with PyTorch before keeping it."""
-    from rnnport.pipeline.export import export as export_source
+    """Export a trained run, or a module of your own, to one ONNX file.
+
+    The file is compared with PyTorch before it is kept.
+    """
+    from rnnport.pipeline.export import export_source
 
     report = export_source(
-        run, path=output, stream=stream, opset=opset, verify=not no_verify, overwrite=overwrite
+        source,
+        output,
+        inputs=inputs or (),
+        weights=weights,
+        settings=settings or (),
+        stream=stream,
+        opset=opset,
+        verify=not no_verify,
+        overwrite=overwrite,
     )
     if as_json:
         print(report.to_json())

@@ -70,6 +70,85 @@ def export(
     )
 
 
+def export_factory(
+    source: str,
+    path: str | Path | None,
+    *,
+    inputs: Sequence[str],
+    settings: Sequence[str] = (),
+    weights: str | Path | None = None,
+    stream: bool = False,
+    opset: int = _DEFAULT_OPSET,
+    verify: bool = True,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write a model file from ``path/to/file.py:factory`` or ``package.module:factory``.
+
+    Args:
+        source: a function or class that gives the module.
+        path: the file to write.
+        inputs: each input described, ``x=float32[batch,time,39]``; the example is made from them.
+        settings: the factory's arguments, ``name=value``.
+        weights: a ``.pt`` or ``.safetensors`` file with the module's state_dict.
+        stream: as for ``export``.
+        opset: as for ``export``.
+        verify: as for ``export``.
+        overwrite: as for ``export``.
+
+    Raises:
+        RequestError: the factory, its weights or the inputs do not fit; else as ``export``.
+    """
+    try:
+        from rnnport.files import refuse_existing
+        from rnnport.porting.export import export_module
+        from rnnport.porting.factory_name import factory_name
+        from rnnport.porting.input_spec import lengths_among, make_example, read_inputs
+        from rnnport.porting.loading import load_weights, make_module
+    except ImportError as error:
+        raise _missing(error) from error
+    name = factory_name(source)
+    if name is None:
+        raise RequestError(f"{source} names no factory; expected file.py:factory")
+    if path is None:
+        raise RequestError("a module needs a file to go to: -o model.onnx")
+    refuse_existing(Path(path), overwrite)  # before anything is loaded, which takes longer
+    specs = read_inputs(inputs)
+    module = make_module(name, settings)
+    if weights is not None:
+        load_weights(module, Path(weights))
+    return export_module(
+        module,
+        make_example(specs),
+        path,
+        inputs={spec.name: spec.axes for spec in specs},
+        lengths=lengths_among(specs),
+        stream=stream,
+        opset=opset,
+        verify=verify,
+        overwrite=overwrite,
+    )
+
+
+def export_source(
+    source: str,
+    path: str | Path | None,
+    *,
+    inputs: Sequence[str] = (),
+    weights: str | Path | None = None,
+    settings: Sequence[str] = (),
+    **wishes: Any,
+) -> ExportReport:
+    """Write a model file from what the command line names: a run folder, or a factory."""
+    from rnnport.porting.factory_name import factory_name
+
+    if factory_name(source) is not None and not Path(source).exists():
+        return export_factory(
+            source, path, inputs=inputs, settings=settings, weights=weights, **wishes
+        )
+    _refuse_given({"--input": inputs or None, "--weights": weights, "--set": settings or None})
+    return export(source, path=path, **wishes)
+
+
 def default_path(folder: Path, stream: bool) -> Path:
     """Where a run's model file goes when nothing else is said."""
     return folder / ("model.stream.onnx" if stream else "model.onnx")

@@ -13,9 +13,7 @@ from rnnport.porting.probe import ProbedCall
 from rnnport.spec import Dim, TensorSpec
 
 BATCH, TIME, LONGEST = "batch", "time", "longest"
-_LENGTHS_NAMES = frozenset(
-    {"lengths", "length", "lens", "seq_lengths", "seq_lens", "input_lengths"}
-)
+LENGTH_NAMES = frozenset({"lengths", "length", "lens", "seq_lengths", "seq_lens", "input_lengths"})
 
 Shapes = dict[str, tuple[Dim, ...]]
 
@@ -59,7 +57,7 @@ def lengths_input(example: Mapping[str, Tensor], wanted: str | None) -> str | No
     """
     if wanted is not None and wanted not in example:
         raise RequestError(f"there is no input '{wanted}'; there are {', '.join(example)}")
-    candidates = [name for name in example if name == wanted or name in _LENGTHS_NAMES]
+    candidates = [name for name in example if name == wanted or name in LENGTH_NAMES]
     for candidate in candidates if wanted is None else [wanted]:
         tensor = example[candidate]
         if tensor.dim() == 1 and not tensor.is_floating_point():
