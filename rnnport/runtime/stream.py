@@ -125,7 +125,7 @@ class Stream:
             outputs, states = self._keeper.step(feeds, self._states)
         except DataError as error:
             raise StreamError(str(error)) from error
-        self._states = states
+        self._states = self._with_ended(feeds, states)
         answers = {
             tensor.name: _in_form(outputs[tensor.name], tensor, left_out)
             for tensor in self._answers
@@ -142,11 +142,7 @@ class Stream:
         fresh = self._initial()
         if rows is not None:
             chosen = self._rows(rows)
-            kept = self._keeper.show(self._states)
-            for name, place in self._places(chosen).items():
-                begun = kept[name].copy()
-                begun[place] = fresh[name][place]
-                fresh[name] = begun
+            fresh = self._mixed(self._keeper.show(self._states), fresh, chosen)
         self._states = self._keeper.keep(fresh)
 
     def snapshot(self) -> Snapshot:
@@ -173,18 +169,28 @@ class Stream:
     def _initial(self) -> dict[str, Array]:
         return {s.input: inputs.initial_state(s, self.batch) for s in self.spec.states}
 
-    def _places(self, rows: list[int]) -> dict[str, tuple[Any, ...]]:
-        """Where these rows are in each state, as an index."""
-        places: dict[str, tuple[Any, ...]] = {}
+    def _with_ended(self, feeds: Arrays, states: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The new states, but the old ones of rows without a step, which not every file keeps."""
+        if self.spec.lengths is None or feeds[self.spec.lengths].all():
+            return states
+        ended = np.flatnonzero(feeds[self.spec.lengths] == 0).tolist()
+        before, after = self._keeper.show(self._states), self._keeper.show(states)
+        return self._keeper.keep(self._mixed(after, before, ended))
+
+    def _mixed(self, states: Arrays, others: Arrays, rows: list[int]) -> dict[str, Array]:
+        """The states, with these rows from the others."""
+        mixed: dict[str, Array] = {}
         for state in self.spec.states:
             axis = self.spec.batch_axis(state)
             if axis is None:
                 raise StreamError(
-                    f"the file does not say which axis of the state '{state.input}' its rows are: "
-                    "reset() begins all of them anew"
+                    f"the file does not say which axis of the state '{state.input}' its rows are, "
+                    "so that no single row can end or begin anew; reset() begins all of them anew"
                 )
-            places[state.input] = (*(slice(None),) * axis, rows)
-        return places
+            place: tuple[Any, ...] = (*(slice(None),) * axis, rows)
+            mixed[state.input] = states[state.input].copy()
+            mixed[state.input][place] = others[state.input][place]
+        return mixed
 
     def _rows(self, rows: Sequence[int]) -> list[int]:
         chosen = [int(row) for row in rows]
