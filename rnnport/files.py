@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rnnport.errors import OutputExistsError, WriteError
+from rnnport.errors import OutputExistsError, RequestError, WriteError
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -16,12 +16,14 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
     Raises:
         OutputExistsError: ``path`` exists and ``overwrite`` is false.
-        WriteError: the folder of ``path`` does not exist.
+        RequestError: the folder of ``path`` does not exist, or ``path`` is no regular file.
     """
+    if path.exists() and not path.is_file():
+        raise RequestError(f"{path} is not a regular file, and is not replaced by one")
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path} exists already; --overwrite replaces it")
     if not path.absolute().parent.is_dir():
-        raise WriteError(f"the folder {path.absolute().parent} does not exist")
+        raise RequestError(f"the folder {path.absolute().parent} does not exist")
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def replacing(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary sibling to write to; it takes the name ``path`` only when all went well.
 
     Raises:
-        OutputExistsError: ``path`` exists and ``overwrite`` is false.
+        OutputExistsError, RequestError: as :func:`refuse_existing`.
         WriteError: the disk is full, or the folder cannot be written.
     """
     refuse_existing(path, overwrite)

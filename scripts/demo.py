@@ -69,7 +69,11 @@ def carry(recipe: str, folder: Path) -> tuple[Path, dict[str, Any], dict[str, An
     rnnport_("train", ROOT / "models" / recipe, "-o", run, "--overwrite")
     rnnport_("export", run, "-o", model, "--overwrite")
     report = run / "parity.html"
-    verified = rnnport_("verify", model, "--against", run, "--report", report, "--json", quiet=True)
+    verified = rnnport_(
+        *("verify", model, "--against", run, "--report", report),
+        *("--json", "--overwrite"),
+        quiet=True,
+    )
     evaluated = rnnport_("evaluate", model, "--data", source(run), "--json", quiet=True)
     return model, json.loads(verified), json.loads(evaluated)
 

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from rnnport.errors import OutputExistsError, WriteError
-from rnnport.files import replacing
+from rnnport.errors import OutputExistsError, RequestError, WriteError
+from rnnport.files import refuse_existing, replacing
 
 
 def folder_of(path):
@@ -62,7 +64,7 @@ def test_a_full_disk_is_a_write_error_and_leaves_the_old_output(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(WriteError, match="nowhere"), replacing(tmp_path / "nowhere" / "m.onnx"):
+    with pytest.raises(RequestError, match="nowhere"), replacing(tmp_path / "nowhere" / "m.onnx"):
         pytest.fail("the block must not run")
 
 
@@ -72,3 +74,24 @@ def test_the_output_has_the_permissions_of_an_ordinary_new_file(tmp_path):
     with replacing(replaced) as temporary:
         temporary.write_bytes(b"x")
     assert replaced.stat().st_mode == ordinary.stat().st_mode
+
+
+@pytest.mark.parametrize("command", [["doctor", "--json"], ["inspect", "GOLDEN"]])
+def test_a_full_disk_behind_stdout_is_one_line_and_exit_3(command):
+    golden = Path(__file__).parent / "golden" / "format_1.onnx"
+    words = [str(golden) if word == "GOLDEN" else word for word in command]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rnnport", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 3
+    assert os.strerror(errno.ENOSPC) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_device_is_not_replaced_by_a_file():
+    with pytest.raises(RequestError, match="not a regular file"):
+        refuse_existing(Path("/dev/null"), overwrite=True)

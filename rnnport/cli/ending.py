@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from rnnport.errors import RnnportError
+from rnnport.errors import RnnportError, WriteError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,7 +25,9 @@ def ends_well(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
+            answer = command(*args, **kwargs)
+            sys.stdout.flush()  # a full disk behind it is told here, not by a traceback at the end
+            return answer
         except RnnportError as error:
             if os.environ.get(DEBUG):
                 raise
@@ -37,5 +39,12 @@ def ends_well(command: Callable[P, R]) -> Callable[P, R]:
         except BrokenPipeError as error:  # the reader of our stdout went away: not our failure
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from error
+        except OSError as error:
+            if os.environ.get(DEBUG):
+                raise
+            named = f"{error.filename}: " if error.filename else ""
+            print(f"rnnport: {named}{error.strerror or error}", file=sys.stderr)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(WriteError.exit_code) from error
 
     return wrapped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -87,6 +88,8 @@ def _follow(model: Path, source: str | None, output: Path | None, device: str, c
         raise RequestError("--stream reads stdin and writes stdout; redirect them (<, >)")
     session = load(model, device)
     _note(f"running on {session.device}: {session.placement.reason}")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # what is not UTF-8 is then no number in its line
     follow(session, sys.stdin, lambda line: print(line, flush=True), chunk)
 
 

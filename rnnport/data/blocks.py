@@ -125,6 +125,10 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8: save it as UTF-8 text (in a spreadsheet, 'CSV UTF-8')"
+        ) from error
     except (arrow.ArrowInvalid, arrow.ArrowException, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read as a table: {reason}") from error

@@ -15,7 +15,7 @@ from rnnport.data.builtin import CLASSIFY, FORECAST
 from rnnport.data.sequences import read_npz, sequences
 from rnnport.data.splits import chronological, hold_out
 from rnnport.data.tables import read_table
-from rnnport.data.types import Array, ClassifyData, ForecastData, Sequences, Series
+from rnnport.data.types import PARTS, Array, ClassifyData, ForecastData, Sequences, Series
 from rnnport.errors import DataError
 
 TEST_SHARE = 0.2
@@ -134,7 +134,30 @@ def _load_npz(path: Path, seed: int, validation: float | None) -> ClassifyData:
         rest, test = hold_out(_part(arrays, "", where), TEST_SHARE, seed)
         share = VALIDATION_SHARE if validation is None else validation
         parts = (*hold_out(rest, share, seed), test)
-    return ClassifyData(path.name, file_sha256(path), classes, *parts)
+    return ClassifyData(path.name, file_sha256(path), classes, *_alike(parts, where))
+
+
+def _alike(parts: Sequence[Sequences], where: str) -> list[Sequences]:
+    """Parts of one width; where one of them has lengths, all have.
+
+    Raises:
+        DataError: the parts differ in width.
+    """
+    widths = [part.x.shape[2] for part in parts]
+    for name, width in zip(PARTS, widths, strict=True):
+        if width != widths[0]:
+            raise DataError(
+                f"{where}: x of the {name} part has {width} features a step, "
+                f"that of the {PARTS[0]} part has {widths[0]}"
+            )
+    if all(part.lengths is None for part in parts):
+        return list(parts)
+    return [
+        part
+        if part.lengths is not None
+        else replace(part, lengths=np.full(len(part), part.x.shape[1], np.int64))
+        for part in parts
+    ]
 
 
 def _part(arrays: dict[str, Array], suffix: str, where: str) -> Sequences:

@@ -71,7 +71,7 @@ def sequences(x: Array, y: Array | None, lengths: Array | None, where: str) -> S
     if x.ndim != 3 or x.dtype.kind not in "fiub" or 0 in x.shape[1:]:
         raise DataError(
             f"{where}: x is {x.dtype.name} {list(x.shape)}; it must be numbers "
-            "[n, time, features], or [n, time] for one feature"
+            "[n, time, features], or [n, time] for one feature, with no axis but n empty"
         )
     if x.dtype != np.uint8:
         x = x.astype(np.float32, copy=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 import signal
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,6 +28,17 @@ from rnnport.training.recipe import Recipe
 
 DEVICES = ("auto", "cpu", "cuda")
 CHECKPOINT = "checkpoint"  # Lightning adds .ckpt
+# what torch.load and what follows it raise for a file that is cut, empty, or something else
+_DAMAGE: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
 _CHATTER = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 
 
@@ -103,9 +115,9 @@ def _load(path: Path, lesson: Lesson) -> dict[str, Any]:
         lesson.load_state_dict(checkpoint["state_dict"])
         lesson.on_load_checkpoint(checkpoint)
         return dict(checkpoint["lesson"])
-    except (OSError, RuntimeError, KeyError, EOFError, ValueError) as error:
+    except _DAMAGE as error:
         raise DataError(
-            f"{path} is damaged and cannot be resumed from: {str(error).splitlines()[0]}; "
+            f"{path} is damaged and cannot be resumed from ({type(error).__name__}); "
             "--overwrite starts anew"
         ) from error
 

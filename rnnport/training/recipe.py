@@ -162,20 +162,28 @@ def _typed(value: Any, hint: Any, option: str) -> Any:
     if get_origin(hint) is UnionType:  # "int | None": not set, or an int
         hint = next(kind for kind in get_args(hint) if kind is not NoneType)
     if get_origin(hint) is Literal:
+        value = _text(value)
         if value not in get_args(hint):
             raise RecipeError(f"{option} is {value!r}; {nearest(str(value), get_args(hint))}")
         return value
     if get_origin(hint) is tuple:
-        words = [value] if isinstance(value, str) else value
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        words = [_text(word) for word in (value if isinstance(value, list) else [value])]
+        if all(isinstance(word, str) for word in words):
             return tuple(words)
         raise RecipeError(f"{option} is {value!r}; it is a list of texts")
     if hint is float and type(value) is int:
         return float(value)
+    if hint is str:
+        value = _text(value)
     if type(value) is not hint:
         kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         raise RecipeError(f"{option} is {value!r}; it is {kinds[hint]}")
     return value
+
+
+def _text(value: Any) -> Any:
+    """A whole number where a text belongs, as in ``--set train.precision=32``, is that text."""
+    return str(value) if type(value) is int else value
 
 
 def _within(value: float, limits: Mapping[str, float], option: str) -> None:

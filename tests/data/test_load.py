@@ -166,3 +166,24 @@ def test_a_file_of_the_wrong_kind_for_the_task_is_refused(csv, npz):
         load_classify(csv)
     with pytest.raises(DataError, match=r"series are tables \(\.csv"):
         load_forecast(npz(x=X, y=Y))
+
+
+def save_parts(path, **arrays):
+    np.savez(path, y_train=np.arange(8) % 2, y_test=np.arange(4) % 2, **arrays)
+    return str(path)
+
+
+def test_parts_of_different_width_are_refused(tmp_path):
+    wide, narrow = np.zeros((8, 5, 3), np.float32), np.zeros((4, 5, 2), np.float32)
+    path = save_parts(tmp_path / "p.npz", x_train=wide, x_test=narrow)
+    with pytest.raises(DataError, match=r"test part has 2 features a step, .* train part has 3"):
+        load_classify(path)
+
+
+def test_lengths_in_one_part_give_lengths_to_all(tmp_path):
+    x = np.zeros((8, 5, 3), np.float32)
+    lengths = np.array([1, 2, 3, 4])
+    path = save_parts(tmp_path / "p.npz", x_train=x, x_test=x[:4], lengths_test=lengths)
+    data = load_classify(path)
+    assert data.train.lengths.tolist() == [5] * len(data.train)
+    assert data.test.lengths.tolist() == lengths.tolist()

@@ -284,3 +284,11 @@ def test_memory_does_not_grow_with_the_table(tmp_path, call):
         )
         peaks.append(int(done.stdout) / 1024)
     assert peaks[1] - peaks[0] < 40  # MiB; the larger table is 100 MiB larger
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_header_in_another_encoding_is_named(tmp_path, encoding):
+    path = tmp_path / "t.csv"
+    path.write_text("date,pr\u00efce\n2024-01-01,1\n2024-01-02,2\n", encoding=encoding)
+    with pytest.raises(DataError, match=r"not UTF-8|cannot be read as a table"):
+        read_table(path)

@@ -6,7 +6,7 @@ import pytest
 
 from rnnport.data.tables import read_table
 from rnnport.data.writing import write_table
-from rnnport.errors import OutputExistsError, WriteError
+from rnnport.errors import OutputExistsError, RequestError, WriteError
 
 TIMES = np.datetime64("2018-06-26T20", "us") + np.arange(3) * np.timedelta64(1, "h")
 COLUMNS = {"date": TIMES, "OT": np.array([1.5, 0.1, -3.0]), "label": np.array(["a", "b", "c"])}
@@ -43,7 +43,7 @@ def test_an_existing_file_is_kept_unless_asked(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(WriteError, match="does not exist"):
+    with pytest.raises(RequestError, match="does not exist"):
         write_table(tmp_path / "no" / "out.parquet", COLUMNS)
 
 

@@ -15,7 +15,7 @@ from exported_modules import (
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 
-from rnnport.errors import OutputExistsError, RequestError, UnsupportedModelError, WriteError
+from rnnport.errors import OutputExistsError, RequestError, UnsupportedModelError
 from rnnport.porting.export import export_module
 
 X = tensors(3, 6, FEATURES)
@@ -129,5 +129,5 @@ def test_an_existing_file_stays_without_overwrite(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(WriteError, match="nowhere does not exist"):
+    with pytest.raises(RequestError, match="nowhere does not exist"):
         export_module(LastStep(), X, tmp_path / "nowhere" / "m.onnx")

@@ -57,7 +57,7 @@ def test_mnist_lstm_is_what_its_card_says():
         ({"model": {"dropout": 1.0}}, "model.dropout is 1.0; .* at least 0 and below 1"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate is nan; .* finite"),
         ({"train": {"optimizer": "adamx"}}, "train.optimizer is 'adamx'; did you mean 'adam'"),
-        ({"task": {"targets": [1]}}, r"task.targets is \[1\]; it is a list of texts"),
+        ({"task": {"targets": [1.5]}}, r"task.targets is \[1.5\]; it is a list of texts"),
         ({"data": {"source": ""}}, "data.source is not set; .*--data"),
         ({"model": {"nonlinearity": "relu"}}, "model.nonlinearity 'relu' is for model.cell 'rnn'"),
         ({"task": {"horizon": 3}}, "task.horizon is for task.kind 'forecast'"),
@@ -146,3 +146,13 @@ def test_a_data_file_beside_the_recipe_is_found(tmp_path):
     (tmp_path / "my.csv").write_text("a\n1\n")
     (tmp_path / "recipe.toml").write_text('[data]\nsource = "my.csv"\n')
     assert read(tmp_path / "recipe.toml")["data"]["source"] == str(tmp_path / "my.csv")
+
+
+def test_a_whole_number_is_taken_where_a_text_belongs():
+    data = {"source": "my.csv", "time_column": 2016, "columns": [2017, "b"]}
+    task = {"kind": "forecast", "lookback": 4, "horizon": 2, "targets": 2017}
+    recipe = build({"task": task, "data": data, "train": {"precision": 32}}, "r")
+    assert recipe.train.precision == "32"
+    assert recipe.data.time_column == "2016"
+    assert recipe.data.columns == ("2017", "b")
+    assert recipe.task.targets == ("2017",)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,4 +160,14 @@ def test_a_damaged_checkpoint_is_named(recipe, tmp_path):
     path = folder / "checkpoint.ckpt"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DataError, match=r"checkpoint\.ckpt is damaged.*--overwrite"):
+        train(recipe, folder, resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04"])
+def test_a_checkpoint_that_is_something_else_is_named(recipe, straight, tmp_path, content):
+    folder = tmp_path / "run"
+    shutil.copytree(straight, folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "checkpoint.ckpt").write_bytes(content)
+    with pytest.raises(DataError, match=r"checkpoint\.ckpt is damaged"):
         train(recipe, folder, resume=True)
