@@ -12,10 +12,14 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnport.spec import Dim
 
+_WRAPPER = (
+    "a Python loop over time would be unrolled: give its step to the wrapper, "
+    "`self.loop = rnnport.Recurrent(cell)`, and call `y, state = self.loop(x, state)`"
+)
 _OURS = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
 
 
@@ -72,10 +76,26 @@ def explain(error: BaseException, fixed: Mapping[str, str]) -> str:
     return f"torch cannot trace this module{line}: {type(error).__name__}: {first}"
 
 
+def nothing_recurrent(module: nn.Module) -> str:
+    """One sentence for a module in which no recurrent call was seen."""
+    name = type(module).__name__
+    cells = [
+        f"{type(each).__name__} {path}".strip()
+        for path, each in module.named_modules()
+        if isinstance(each, nn.RNNCellBase)
+    ]
+    if cells:
+        return f"{name} runs {', '.join(cells)} step by step in Python; {_WRAPPER}"
+    return (
+        f"there is no recurrent layer in {name}: no call of nn.LSTM, nn.GRU or nn.RNN was seen; "
+        f"{_WRAPPER}"
+    )
+
+
 def _frozen(axis: str, size: str, where: str) -> str:
     return (
         f"the {axis} can only be {size}, the example's{where}; let it follow the input's size "
-        "there (a loop over steps becomes nn.LSTM, nn.GRU or nn.RNN)"
+        f"there ({_WRAPPER})"
     )
 
 

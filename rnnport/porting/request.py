@@ -12,6 +12,7 @@ from rnnport.errors import UnsupportedModelError
 from rnnport.porting import states as lifting
 from rnnport.porting.axes import BATCH, lengths_input, place, read_axes, tensor_spec
 from rnnport.porting.kept import KeptTensor
+from rnnport.porting.obstacles import nothing_recurrent
 from rnnport.porting.probe import ProbedCall, probe
 from rnnport.porting.probed_loops import probe_loops
 from rnnport.porting.recurrent_ops import ONNX_NAME
@@ -84,10 +85,7 @@ def read_request(
     probed = probe(module, signature, example, wishes.stream)
     calls = (*probed.calls, *probe_loops(module, signature, example))
     if not calls:
-        raise UnsupportedModelError(
-            f"there is no recurrent layer in {type(module).__name__}: no call of nn.LSTM, nn.GRU "
-            "or nn.RNN was seen, nor of rnnport.Recurrent, which runs any cell over time"
-        )
+        raise UnsupportedModelError(nothing_recurrent(module))
     found = name_answers(probed.answer, wishes.output_names())
     shapes = read_axes(example, calls, wishes.axes())
     states = lifted_states(calls, probed.kept) if wishes.stream else ()

@@ -318,3 +318,47 @@ def test_what_feeds_back_cannot_stream(tmp_path):
 def test_a_call_that_does_not_fit(cell, call, error, message):
     with pytest.raises(error, match=message):
         rnnport.Recurrent(cell)(**call)
+
+
+class Steps(nn.Module):
+    """A cell in a Python loop over time, alone or after a recurrent layer."""
+
+    def __init__(self, *, cell=True, layer=False, over="range"):
+        super().__init__()
+        self.layer = nn.GRU(FEATURES, FEATURES, batch_first=True) if layer else None
+        self.cell = nn.LSTMCell(FEATURES, HIDDEN) if cell else None
+        self.linear = None if cell else nn.Linear(FEATURES + HIDDEN, HIDDEN)
+        self.over = over
+
+    def step(self, x, state):
+        if self.cell is not None:
+            return self.cell(x, state)
+        h = torch.tanh(self.linear(torch.cat([x, state[0]], 1)))
+        return h, h
+
+    def forward(self, x):
+        x = x if self.layer is None else self.layer(x)[0]
+        state = (x.new_zeros(x.shape[0], HIDDEN), x.new_zeros(x.shape[0], HIDDEN))
+        steps, answers = (range(x.shape[1]), []) if self.over == "range" else (x.unbind(1), [])
+        for step in steps:
+            state = self.step(x[:, step] if self.over == "range" else step, state)
+            answers.append(state[0])
+        return torch.stack(answers, 1)
+
+
+@pytest.mark.parametrize("over", ["range", "unbind"])
+@pytest.mark.parametrize("layer", [False, True])
+@pytest.mark.parametrize("cell", [False, True])
+def test_a_python_loop_over_time_is_refused_with_the_wrapper_that_replaces_it(
+    tmp_path, cell, layer, over
+):
+    with pytest.raises(UnsupportedModelError) as caught:
+        rnnport.export(Steps(cell=cell, layer=layer, over=over), (X,), tmp_path / "m.onnx")
+    message = str(caught.value)
+    assert "self.loop = rnnport.Recurrent(cell)" in message
+    assert "\n" not in message
+    if layer:
+        assert "the time can only be 6, the example's at test_recurrent.py:" in message
+    else:
+        assert ("runs LSTMCell cell step by step" in message) is cell
+    assert list(tmp_path.iterdir()) == []
