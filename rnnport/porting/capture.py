@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rnnport.errors import UnsupportedModelError
 from rnnport.porting.calls import LoopCall, RecurrentCall, RecurrentMode
+from rnnport.porting.context import ContextTable
 from rnnport.porting.obstacles import AxisWatch
 from rnnport.porting.packed import PackedTable
 from rnnport.porting.projection import plain_weights, projected_answer, projected_state
@@ -33,6 +34,7 @@ class CaptureMode(RecurrentMode):
     ``lifted`` maps a state's input name to its tensor [batch, layers × directions, hidden];
     ``successors`` maps its output name to the final state. ``inverses`` maps the name of a state
     of an LSTM with projection to pinv(W_hr) [layers × directions, H, P], where it is given one.
+    ``contexts`` answers causal paddings.
     """
 
     def __init__(
@@ -41,10 +43,12 @@ class CaptureMode(RecurrentMode):
         lifted: Mapping[str, Tensor],
         watch: AxisWatch,
         inverses: Mapping[str, Tensor] | None = None,
+        contexts: ContextTable | None = None,
         streaming: bool = False,
     ) -> None:
         super().__init__(module)
         self._streaming = streaming
+        self._contexts = contexts or ContextTable((), {})
         self._inverses = inverses or {}
         self._watch = watch
         self.successors: dict[str, Tensor] = {}
@@ -59,7 +63,9 @@ class CaptureMode(RecurrentMode):
         answer = self._packed.answer(name, func, args, kwargs)
         if answer is not NotImplemented:
             return answer
-        answer = func(*args, **kwargs)
+        answer = self._contexts.answer(name, func, args, kwargs)
+        if answer is NotImplemented:
+            answer = func(*args, **kwargs)
         self._watch.look()
         if args and _changes_in_place(name):
             self._packed.forget(args[0])

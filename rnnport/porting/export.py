@@ -128,7 +128,8 @@ def _graph(request: Request, opset: int) -> tuple[ir.Model, TimeSpec]:
         states,
         shapes,
         inverses,
-        request.kept,
+        request.carried,
+        request.spec.lengths,
     )
     batch = request.calls[0].batch
     zeros = (torch.zeros(batch, *_sizes(s), dtype=getattr(torch, s.dtype)) for s in states)
@@ -162,7 +163,7 @@ def _prove(request: Request, spec: ModelSpec, path: Path) -> ParityReport:
             stream=request.stream,
             dtype=dtype,
             signature=request.signature,
-            kept=request.kept,
+            carried=request.carried,
         )
         for dtype in (torch.float32, torch.float64)
     )

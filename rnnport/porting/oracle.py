@@ -15,8 +15,10 @@ from torch.nn.utils import rnn
 from rnnport.errors import RequestError, RnnportError
 from rnnport.porting.calls import LoopCall, RecurrentCall, RecurrentMode
 from rnnport.porting.capture import unchecked_states
+from rnnport.porting.carried import NOTHING, Carried
+from rnnport.porting.context import ContextTable
 from rnnport.porting.keeping import borrowed
-from rnnport.porting.kept import KeptTensor, put_kept, read_kept
+from rnnport.porting.kept import put_kept, read_kept
 from rnnport.porting.projection import plain_weights, projected_answer, projected_state
 from rnnport.porting.recurrent import run
 from rnnport.porting.signature import Signature, by_name, name_answers, to_torch
@@ -41,7 +43,7 @@ class TorchEngine:
         stream: whether feeds hold states and answers their successors.
         dtype: ``torch.float32``, or ``torch.float64`` for a more precise answer.
         signature: how inputs become arguments; by default each is the keyword of its name.
-        kept: the states that the module keeps in attributes and buffers.
+        carried: the states that the module keeps itself, and those of its causal paddings.
     """
 
     def __init__(
@@ -52,9 +54,9 @@ class TorchEngine:
         stream: bool,
         dtype: torch.dtype = torch.float32,
         signature: Signature | None = None,
-        kept: Sequence[KeptTensor] = (),
+        carried: Carried = NOTHING,
     ) -> None:
-        self._kept = tuple(kept)
+        self._carried = carried
         self.name = "torch" if dtype == torch.float32 else f"torch-{str(dtype).split('.')[1]}"
         self._module = module
         self._spec = spec
@@ -81,13 +83,15 @@ class TorchEngine:
         tensors = {name: to_torch(feeds[name], self._dtype) for name in feeds}
         with borrowed(self._module), unchecked_states():
             given = {name: tensors[name] for name in states}
-            put_kept(self._module, self._kept, given, self._batch(feeds), self._dtype)
-            lifted = {name: given[name] for name in given.keys() - {k.input for k in self._kept}}
-            mode = _EagerMode(self._module, lifted, self._dtype)
+            kept = self._carried.kept
+            put_kept(self._module, kept, given, self._batch(feeds), self._dtype)
+            lifted = {name: given[name] for name in given.keys() - self._carried.inputs()}
+            table = self._carried.table(given, tensors.get(self._spec.lengths or ""))
+            mode = _EagerMode(self._module, lifted, self._dtype, table)
             answer = self._forward(tensors, mode)
-            left = read_kept(self._module, self._kept) if states else {}
+            left = read_kept(self._module, kept) if states else {}
         names = [answer.name for answer in self._spec.answers()]
-        outputs = name_answers(answer, names) | mode.successors | left
+        outputs = name_answers(answer, names) | mode.successors | table.successors | left
         return {name: tensor.detach().cpu().numpy() for name, tensor in outputs.items()}
 
     def _forward(self, tensors: Mapping[str, Tensor], mode: _EagerMode) -> Any:
@@ -117,7 +121,7 @@ class TorchEngine:
 
     def _converted(self) -> dict[str, Tensor]:
         if self._precise is None:
-            kept = {".".join(part for part in k.place[:2] if part) for k in self._kept}
+            kept = {".".join(part for part in k.place[:2] if part) for k in self._carried.kept}
             tensors = [*self._module.named_parameters(), *self._module.named_buffers()]
             self._precise = {
                 name: tensor.detach().to(self._dtype)
@@ -130,8 +134,15 @@ class TorchEngine:
 class _EagerMode(RecurrentMode):
     """Gives recurrent calls their states and records the final ones; torch computes."""
 
-    def __init__(self, module: nn.Module, states: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        states: Mapping[str, Tensor],
+        dtype: torch.dtype,
+        contexts: ContextTable,
+    ) -> None:
         super().__init__(module)
+        self._contexts = contexts
         self.successors: dict[str, Tensor] = {}
         self._states = states
         self._dtype = dtype
@@ -141,6 +152,9 @@ class _EagerMode(RecurrentMode):
     def other(
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        answer = self._contexts.answer(name, func, args, kwargs)
+        if answer is not NotImplemented:
+            return answer
         precise = self._dtype == torch.float64
         answer = _in_double(func, args, kwargs) if precise else func(*args, **kwargs)
         if name == "_pack_padded_sequence":

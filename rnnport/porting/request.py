@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from rnnport.errors import UnsupportedModelError
 from rnnport.porting import states as lifting
 from rnnport.porting.axes import BATCH, lengths_input, place, read_axes, tensor_spec
+from rnnport.porting.carried import NOTHING, Carried
+from rnnport.porting.causality import Rehearsal
+from rnnport.porting.context import Context
 from rnnport.porting.kept import KeptTensor
 from rnnport.porting.obstacles import nothing_recurrent
 from rnnport.porting.probe import ProbedCall, probe
@@ -60,7 +63,7 @@ class Request:
     signature: Signature
     example: Mapping[str, Tensor]
     calls: tuple[ProbedCall, ...]
-    kept: tuple[KeptTensor, ...]
+    carried: Carried
     spec: ModelSpec
     answers: tuple[str, ...]
     stream: bool
@@ -88,7 +91,11 @@ def read_request(
         raise UnsupportedModelError(nothing_recurrent(module))
     found = name_answers(probed.answer, wishes.output_names())
     shapes = read_axes(example, calls, wishes.axes())
-    states = lifted_states(calls, probed.kept) if wishes.stream else ()
+    contexts: tuple[Context, ...] = ()
+    if wishes.stream:
+        contexts = Rehearsal(module, signature, example, shapes, probed.kept).contexts()
+    carried = Carried(probed.kept, contexts)
+    states = lifted_states(calls, carried) if wishes.stream else ()
     if wishes.stream:
         signature = replace(signature, carried=_carried(calls))
         example = {name: example[name] for name in signature.free}
@@ -97,7 +104,7 @@ def read_request(
         signature=signature,
         example=example,
         calls=calls,
-        kept=probed.kept,
+        carried=carried,
         spec=_promised(example, shapes, states, wishes, _counts(calls)),
         answers=tuple(f"{name}_out" if name in example else name for name in found),
         stream=wishes.stream,
@@ -127,17 +134,16 @@ def _promised(
     )
 
 
-def lifted_states(
-    calls: Sequence[ProbedCall], kept: Sequence[KeptTensor] = ()
-) -> tuple[StateSpec, ...]:
+def lifted_states(calls: Sequence[ProbedCall], carried: Carried = NOTHING) -> tuple[StateSpec, ...]:
     """The states that a streaming file takes and gives: those of every call, unless computed.
 
-    What the module keeps itself from call to call comes first.
+    What the module keeps itself from call to call comes first, then the frames that its causal
+    paddings need.
 
     Raises:
         UnsupportedModelError: a call is bidirectional, or no state is left to carry.
     """
-    states = [_kept_state(each) for each in kept]
+    states = [*map(_kept_state, carried.kept), *map(_context_state, carried.contexts)]
     for call in calls:
         if call.bidirectional:
             raise UnsupportedModelError(
@@ -167,6 +173,13 @@ def lifted_states(
 def _kept_state(kept: KeptTensor) -> StateSpec:
     dtype = str(kept.dtype).split(".")[1]
     return StateSpec(kept.input, kept.output, dtype, kept.state_shape(BATCH), kept.initial)
+
+
+def _context_state(context: Context) -> StateSpec:
+    row = tuple(n for axis, n in enumerate(context.shape) if axis != context.batch_axis)
+    shape: tuple[Dim, ...] = (1 if context.batch_axis is None else BATCH, *row)
+    dtype = str(context.dtype).split(".")[1]
+    return StateSpec(context.input, context.output, dtype, shape, context.value)
 
 
 def _carried(calls: Sequence[ProbedCall]) -> dict[str, str]:

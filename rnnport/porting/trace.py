@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from rnnport.errors import RnnportError, UnsupportedModelError
 from rnnport.porting.axes import BATCH
 from rnnport.porting.capture import CaptureMode, unchecked_states
+from rnnport.porting.carried import NOTHING, Carried
 from rnnport.porting.keeping import untouched
-from rnnport.porting.kept import KeptTensor, put_kept, read_kept
+from rnnport.porting.kept import put_kept, read_kept
 from rnnport.porting.obstacles import AxisWatch, explain, refined
 from rnnport.porting.recurrent_ops import TRANSLATIONS
 from rnnport.porting.signature import Signature, name_answers
@@ -39,10 +40,12 @@ class Traced(nn.Module):
         states: Sequence[StateSpec],
         shapes: Sequence[Sequence[Dim]],
         inverses: Mapping[str, Tensor] | None = None,
-        kept: Sequence[KeptTensor] = (),
+        carried: Carried = NOTHING,
+        lengths: str | None = None,
     ) -> None:
         super().__init__()
-        self.kept = tuple(kept)
+        self.carried = carried
+        self.lengths = lengths
         self.module = module
         self.inverses = dict(inverses or {})
         self.signature = signature
@@ -67,13 +70,14 @@ class Traced(nn.Module):
         args, kwargs = self.signature.build(given)
         self.watch.begin(tensors)
         states = {state.input: given[state.input] for state in self.states}
-        lifted = {name: states[name] for name in states.keys() - {k.input for k in self.kept}}
-        mode = CaptureMode(self.module, lifted, self.watch, self.inverses, bool(states))
+        lifted = {name: states[name] for name in states.keys() - self.carried.inputs()}
+        table = self.carried.table(states, given.get(self.lengths or ""))
+        mode = CaptureMode(self.module, lifted, self.watch, self.inverses, table, bool(states))
         with untouched(self.module), mode:
-            put_kept(self.module, self.kept, states, self._batch(tensors))
+            put_kept(self.module, self.carried.kept, states, self._batch(tensors))
             answer = self.module(*args, **kwargs)
-            left = read_kept(self.module, self.kept) if states else {}
-        named = name_answers(answer, self.answers) | mode.successors | left
+            left = read_kept(self.module, self.carried.kept) if states else {}
+        named = name_answers(answer, self.answers) | mode.successors | table.successors | left
         return _distinct([named[name] for name in self.outputs], tensors)
 
     def _batch(self, tensors: Sequence[Tensor]) -> Any:

@@ -10,7 +10,6 @@ from exported_modules import (
     LastStep,
     Layers,
     Learned,
-    LookingAhead,
     Stateful,
     Tags,
     Twice,
@@ -131,8 +130,19 @@ def test_a_bidirectional_layer_is_refused_by_name(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_module_that_looks_ahead_fails_its_proof(tmp_path):
-    with pytest.raises(ParityError, match="looks ahead in time") as caught:
-        export_module(LookingAhead(), EXAMPLE, tmp_path / "m.onnx", stream=True)
+class Pooled(nn.Module):
+    """One answer for the whole sequence, which its last piece alone does not give."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x)[0].mean(1)
+
+
+def test_an_answer_that_needs_the_whole_sequence_fails_its_proof(tmp_path):
+    with pytest.raises(ParityError, match="looks ahead in time or over all of it") as caught:
+        export_module(Pooled(), EXAMPLE, tmp_path / "m.onnx", stream=True)
     assert caught.value.exit_code == 1
     assert list(tmp_path.iterdir()) == []
