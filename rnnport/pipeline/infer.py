@@ -72,8 +72,9 @@ def _only_one(spec: ModelSpec) -> None:
     for what, tensors in (("inputs", spec.data_inputs()), ("answers", spec.answers())):
         if len(tensors) != 1:
             names = ", ".join(tensor.name for tensor in tensors)
-            states = "" if spec.states else "; 'rnnport annotate' tells states from the rest"
+            marked = spec.streaming or spec.lengths is not None or spec.task is not None
+            hint = "" if marked else "; 'rnnport annotate' marks those that are states or lengths"
             raise RequestError(
                 f"the model has the {what} {names or 'none'}; this command runs models with one: "
-                f"rnnport.load(…).run({{…}}) in Python runs any{states}"
+                f"rnnport.load(…).run({{…}}) in Python runs any{hint}"
             )

@@ -20,6 +20,7 @@ from rnnport.errors import (
 from rnnport.parity.cases import Case, grid
 from rnnport.parity.compare import compare
 from rnnport.parity.finding import Refusal
+from rnnport.parity.promises import differences
 from rnnport.parity.report import ParityReport
 from rnnport.parity.verification import Missing, Verification
 from rnnport.runtime.engine import ENGINES, Engine, open_engine
@@ -93,7 +94,14 @@ def verify(
         )
         reports.append(replace(report, notes=(*reference.notes, *report.notes)))
     facts = _facts(path, against, seed)
-    return Verification(str(path), str(against), tuple(reports), tuple(missing), facts)
+    return Verification(
+        model=str(path),
+        against=str(against),
+        reports=tuple(reports),
+        missing=tuple(missing),
+        promises=reference.promises,
+        facts=facts,
+    )
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ class _Reference:
     precise: Engine | None = None
     notes: tuple[str, ...] = ()
     time: int | None = None  # a typical number of steps
+    promises: tuple[str, ...] = ()  # where the file's own spec differs from what it must say
 
 
 def _check_request(engines: Sequence[str], atol: float, rtol: float, time: int | None) -> None:
@@ -129,8 +138,8 @@ def _run(path: Path, own: ModelSpec | None, folder: Path) -> _Reference:
         package = (error.name or "torch").split(".")[0]
         raise MissingExtraError(package, "train", f"verifying against {folder}") from error
     run = load_run(folder)
-    spec = run.spec if own is None else own
-    require_same_interface(spec if own else _infer(path), run.spec, str(folder), states=False)
+    spec = run.spec if own is None else _promised(run.spec, own)
+    require_same_interface(own or _infer(path), run.spec, str(folder), states=False)
     module = run.streaming if spec.streaming else run.module
     single, double = (
         TorchEngine(module, spec, stream=spec.streaming, dtype=dtype)
@@ -138,7 +147,20 @@ def _run(path: Path, own: ModelSpec | None, folder: Path) -> _Reference:
     )
     inputs = (run.example[tensor.name] for tensor in run.spec.data_inputs())
     time = max(int(array.shape[1]) for array in inputs)
-    return _Reference(single, spec, double, NO_METADATA if own is None else (), time)
+    if own is None:
+        return _Reference(single, spec, double, NO_METADATA, time)
+    return _Reference(single, spec, double, time=time, promises=differences(own, spec))
+
+
+def _promised(run: ModelSpec, own: ModelSpec) -> ModelSpec:
+    """What the file of a run must promise: the run's own words, and the states that were lifted.
+
+    The file under test may say nothing of what it is asked; a recipe's states begin at zero.
+    """
+    states = tuple(replace(state, initial=0.0) for state in own.states)
+    names = {state.input for state in states}
+    lifted = tuple(tensor for tensor in own.inputs if tensor.name in names)
+    return replace(run, inputs=(*run.inputs, *lifted), outputs=own.outputs, states=states)
 
 
 def _file(path: Path, own: ModelSpec | None, other: Path) -> _Reference:
@@ -151,9 +173,11 @@ def _file(path: Path, own: ModelSpec | None, other: Path) -> _Reference:
     require_same_interface(
         own or _infer(path), theirs or _infer(other), str(other), states=bool(own and theirs)
     )
-    spec = own or theirs
-    notes = () if own and theirs else NO_METADATA
-    return _Reference(open_engine("ort-cpu", str(other)), spec or _infer(path), None, notes)
+    spec = theirs or own
+    notes = () if spec else NO_METADATA
+    promises = differences(own, theirs) if own and theirs else ()
+    engine = open_engine("ort-cpu", str(other))
+    return _Reference(engine, spec or _infer(path), notes=notes, promises=promises)
 
 
 def _infer(path: Path) -> ModelSpec:

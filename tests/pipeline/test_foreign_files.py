@@ -200,7 +200,7 @@ def test_a_file_that_names_no_axes_answers_an_array_as_it_is(tmp_path):
 def test_states_of_a_file_without_metadata_are_no_inputs_to_infer(streaming, tmp_path):
     np.save(tmp_path / "x.npy", normal(2, 5, I))
     plain = streaming[1].with_suffix(".plain.onnx")
-    with pytest.raises(RequestError, match=r"inputs x, h0.*'rnnport annotate' tells states"):
+    with pytest.raises(RequestError, match=r"inputs x, h0.*'rnnport annotate' marks those"):
         infer(plain, tmp_path / "x.npy")
 
 
@@ -214,6 +214,19 @@ def test_an_annotated_file_is_verified_whole_and_in_chunks(streaming):
     for report in verify(path, path, engines=["ort-cpu", "reference"], time=4).reports:
         assert report.ok, "\n".join(report.lines())
         assert {item.way for item in report.comparisons} == {"whole", "chunked"}
+
+
+def test_one_annotated_side_is_enough_to_verify_in_chunks(streaming):
+    _, path = streaming
+    plain = path.with_suffix(".plain.onnx")
+    for sides in ((path, plain), (plain, path)):
+        (report,) = verify(*sides, time=4).reports
+        assert report.ok, "\n".join(report.lines())
+        assert {item.way for item in report.comparisons} == {"whole", "chunked"}
+        assert report.notes == ()
+    (report,) = verify(plain, plain, time=4).reports
+    assert {item.way for item in report.comparisons} == {"whole"}
+    assert "no state is carried" in report.notes[0]
 
 
 def test_padded_rows_of_an_annotated_file_are_verified_alone_with_their_states(tmp_path):
