@@ -44,7 +44,8 @@ def infer(
 
     A forecaster continues a table past its last row: columns are found by name, the time column is
     continued, values are in the original units. A classifier gives label and probability for each
-    sequence; a table is one sequence to it. Without -o the answers go to stdout as CSV.
+    sequence; a table is one sequence to it. Arrays hold [sequence, time, …], whatever the order of
+    the model's own axes. Without -o the answers go to stdout as CSV.
 
     With --stream a streaming file answers every line of stdin at once and keeps its state. A line
     is one time step: a JSON array, a JSON object with column names, or a CSV row (a header may come
