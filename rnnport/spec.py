@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from rnnport.errors import ModelFileError, SpecVersionError
 
 FORMAT_VERSION = 1
@@ -178,10 +180,15 @@ def _spec(document: Mapping[str, Any]) -> ModelSpec:
 
 
 def _tensor(item: Mapping[str, Any]) -> TensorSpec:
+    shape = _shape(item["shape"])
+    for key in ("batch_axis", "time_axis"):
+        axis = item.get(key)
+        if axis is not None and not 0 <= axis < len(shape):
+            raise ValueError(f"{key} is {axis}, and the shape has {len(shape)} axes")
     return TensorSpec(
         name=item["name"],
-        dtype=item["dtype"],
-        shape=_shape(item["shape"]),
+        dtype=_dtype(item["dtype"]),
+        shape=shape,
         batch_axis=item.get("batch_axis"),
         time_axis=item.get("time_axis"),
         mean=tuple(item.get("mean", ())),
@@ -192,24 +199,34 @@ def _tensor(item: Mapping[str, Any]) -> TensorSpec:
 
 
 def _state(item: Mapping[str, Any]) -> StateSpec:
-    return StateSpec(
-        input=item["input"],
-        output=item["output"],
-        dtype=item["dtype"],
-        shape=_shape(item["shape"]),
-        initial=item.get("initial", 0.0),
-    )
+    shape, initial = _shape(item["shape"]), item.get("initial", 0.0)
+    named = [axis for axis in shape if isinstance(axis, str) and axis != "batch"]
+    if named:
+        raise ValueError(f"a state has the axis {named[0]!r}; its axes are 'batch' and sizes")
+    begins = np.shape(np.array(initial, np.float64))
+    if begins not in ((), tuple(axis for axis in shape if axis != "batch")):
+        raise ValueError(f"a state begins as an array {list(begins)}, and its shape is {shape}")
+    return StateSpec(item["input"], item["output"], _dtype(item["dtype"]), shape, initial)
+
+
+def _dtype(name: str) -> str:
+    if np.dtype(name).kind not in "biuf":
+        raise ValueError(f"dtype {name!r} is not one of numbers")
+    return name
 
 
 def _shape(axes: Sequence[Any]) -> tuple[Dim, ...]:
     for axis in axes:
-        if not isinstance(axis, int | str):
+        if not isinstance(axis, int | str) or isinstance(axis, bool):
             raise TypeError(f"axis {axis!r} is neither a size nor a name")
     return tuple(axes)
 
 
 def _time(item: Mapping[str, Any]) -> TimeSpec:
-    return TimeSpec(item.get("min", 1), item.get("multiple", 1), item.get("max"))
+    least, multiple, most = item.get("min", 1), item.get("multiple", 1), item.get("max")
+    if least < 1 or multiple < 1 or (most is not None and most < least):
+        raise ValueError(f"the times from {least} to {most} in multiples of {multiple} are none")
+    return TimeSpec(least, multiple, most)
 
 
 def _series(item: Mapping[str, Any]) -> SeriesSpec:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -113,7 +115,8 @@ EXPORTERS: dict[str, Exporter] = {
 def verdict(export: Exporter, module: nn.Module, path: Path) -> str:
     """``right`` at every shape, ``wrong`` at one, or ``refused`` by the exporter or the runtime."""
     try:
-        export(module, draw(module, 2, 6), path)
+        with contextlib.redirect_stdout(sys.stderr):  # torch's exporter talks on stdout
+            export(module, draw(module, 2, 6), path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

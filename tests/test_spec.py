@@ -18,25 +18,26 @@ from rnnport.spec import (
 )
 
 NAMES = st.text(min_size=1, max_size=12)
-SHAPES = st.lists(st.one_of(st.integers(1, 2**40), NAMES), max_size=4).map(tuple)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+AXES = st.lists(st.one_of(st.integers(1, 2**40), NAMES), min_size=4, max_size=5).map(tuple)
 TENSORS = st.builds(
     TensorSpec,
     name=NAMES,
     dtype=st.sampled_from(["float32", "int64"]),
-    shape=SHAPES,
+    shape=AXES,
     batch_axis=st.none() | st.integers(0, 3),
     time_axis=st.none() | st.integers(0, 3),
     mean=st.lists(NUMBERS, max_size=3).map(tuple),
     high=st.none() | st.integers(0, 99),
 )
+INITIAL = st.lists(st.lists(NUMBERS, min_size=3, max_size=3), min_size=2, max_size=2)
 STATES = st.builds(
     StateSpec,
     input=NAMES,
     output=NAMES,
     dtype=st.just("float32"),
-    shape=SHAPES,
-    initial=st.one_of(NUMBERS, st.lists(st.lists(NUMBERS, min_size=1), min_size=1)),
+    shape=st.just(("batch", 2, 3)),
+    initial=NUMBERS | INITIAL,
 )
 SERIES = st.builds(
     SeriesSpec,
@@ -61,6 +62,21 @@ SPECS = st.builds(
     series=st.none() | SERIES,
     provenance=st.dictionaries(NAMES, st.one_of(NAMES, st.integers())),
 )
+
+
+def tensor(**edit):
+    form = {"name": "x", "dtype": "float32", "shape": ["batch", 2]} | edit
+    return json.dumps({"format_version": 1, "inputs": [form], "outputs": []})
+
+
+def state(**edit):
+    form = {"input": "h", "output": "n", "dtype": "float32", "shape": ["batch", 2, 3]} | edit
+    return json.dumps({"format_version": 1, "inputs": [], "outputs": [], "states": [form]})
+
+
+def test_the_forms_that_the_damaged_ones_are_made_of_are_right():
+    assert parse(tensor()).inputs[0].shape == ("batch", 2)
+    assert parse(state()).states[0].initial == 0.0
 
 
 @given(SPECS)
@@ -96,6 +112,14 @@ def test_a_newer_version_is_refused_with_the_upgrade_command():
         '{"format_version": 1, "inputs": 3, "outputs": []}',
         '{"format_version": 1, "inputs": [{"name": "x"}], "outputs": []}',
         '{"format_version": 1, "inputs": [], "outputs": [], "series": {"columns": 1}}',
+        '{"format_version": 1, "inputs": [], "outputs": [], "time": {"multiple": 0}}',
+        '{"format_version": 1, "inputs": [], "outputs": [], "time": {"min": "x"}}',
+        tensor(dtype="zzz"),
+        tensor(dtype="object"),
+        tensor(batch_axis=9),
+        state(initial=[1.0]),
+        state(initial="text"),
+        state(shape=["batch", "hidden"]),
     ],
 )
 def test_a_damaged_spec_is_named_with_its_file(text):

@@ -27,12 +27,14 @@ class Verification:
     against: str
     reports: tuple[ParityReport, ...]
     missing: tuple[Missing, ...] = ()
+    promises: tuple[str, ...] = ()  # where the file's description differs from what it must say
     facts: Mapping[str, Any] = field(default_factory=dict)  # seed, checksums, versions
 
     @property
     def agrees(self) -> bool:
-        """Whether something ran and every engine that ran agrees."""
-        return bool(self.reports) and all(report.ok for report in self.reports)
+        """Whether something ran, every engine that ran agrees, and the description is right."""
+        ran = bool(self.reports) and all(report.ok for report in self.reports)
+        return ran and not self.promises
 
     @property
     def ok(self) -> bool:
@@ -41,8 +43,8 @@ class Verification:
 
     @property
     def exit_code(self) -> int:
-        """1 where an engine disagrees, 3 where one is missing, else 0."""
-        if not all(report.ok for report in self.reports):
+        """1 where an engine or the description disagrees, 3 where an engine is missing, else 0."""
+        if self.promises or not all(report.ok for report in self.reports):
             return 1
         return 3 if self.missing or not self.reports else 0
 
@@ -52,11 +54,14 @@ class Verification:
             yield from report.lines()
         for missing in self.missing:
             yield f"{missing.engine} did not run: {missing.reason}"
+        yield from (f"{self.model}: {difference}" for difference in self.promises)
         yield self.verdict()
 
     def verdict(self) -> str:
         """The outcome in one sentence."""
         names = ", ".join(report.candidate for report in self.reports)
+        if self.promises:
+            return f"FAILED: {self.model} does not promise what {self.against} does"
         if not self.agrees and self.reports:
             wrong = ", ".join(report.candidate for report in self.reports if not report.ok)
             return f"FAILED: {self.model} does not equal {self.against} on {wrong}"
@@ -75,6 +80,7 @@ class Verification:
             "against": self.against,
             "reports": [document(report) for report in self.reports],
             "missing": [{"engine": m.engine, "reason": m.reason} for m in self.missing],
+            "promises": list(self.promises),
             "facts": dict(self.facts),
         }
 

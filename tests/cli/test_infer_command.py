@@ -116,7 +116,7 @@ def test_a_mistake_is_one_message_with_its_exit_code(
     ("output", "code", "says"),
     [
         ("o.xlsx", 2, "must end in .npy, .csv, .parquet, .jsonl"),
-        ("nowhere/o.csv", 3, "nowhere does not exist"),
+        ("nowhere/o.csv", 2, "nowhere does not exist"),
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_the_work(folder, tmp_path, output, code, says):

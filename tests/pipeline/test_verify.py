@@ -15,7 +15,7 @@ import rnnport
 from rnnport.cli.main import app
 from rnnport.errors import MissingExtraError, RequestError
 from rnnport.pipeline import verify as pipeline
-from rnnport.spec import METADATA_KEY
+from rnnport.spec import METADATA_KEY, TimeSpec
 
 SHAPE = Shape("GRU", lengths=True, stream=True)
 
@@ -159,7 +159,7 @@ def test_a_watcher_sees_every_case(files):
         (("a.onnx", "--against", "a.onnx", "--atol", "-1"), 2, "--atol is -1.0; expected"),
         (("a.onnx", "--against", "a.onnx", "--rtol", "nan"), 2, "--rtol is nan; expected"),
         (("a.onnx", "--against", "a.onnx", "--time", "0"), 2, "--time is 0; expected"),
-        (("a.onnx", "--against", "a.onnx", "--report", "no/r.html"), 3, "does not exist"),
+        (("a.onnx", "--against", "a.onnx", "--report", "no/r.html"), 2, "does not exist"),
     ],
 )
 def test_bad_input_ends_in_one_clear_line(arguments, code, words, files, monkeypatch):
@@ -254,3 +254,27 @@ def test_a_folder_that_is_no_run_is_refused(files):
     result = command(files / "a.onnx", "--against", files)
     assert result.exit_code == 2
     assert "Traceback" not in result.stderr
+
+
+PROMISES = {
+    "lengths": lambda spec: {"lengths": None},
+    "time": lambda spec: {"time": TimeSpec(max=1)},
+    "task": lambda spec: {"task": "classify", "classes": ("a", "b")},
+    "input 'x'": lambda spec: {
+        "inputs": (replace(spec.inputs[0], shape=(1, 1, 3)), *spec.inputs[1:])
+    },
+    "initial": lambda spec: {"states": tuple(replace(s, initial=0.7) for s in spec.states)},
+}
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_a_right_graph_under_a_wrong_description_fails(files, promise):
+    model = onnx.load(files / "a.onnx")
+    spec = spec_of(SHAPE)
+    edited = replace(spec, **PROMISES[promise](spec))
+    (prop,) = (prop for prop in model.metadata_props if prop.key == METADATA_KEY)
+    prop.value = edited.to_json()
+    onnx.save(model, files / "edited.onnx")
+    found = command(files / "edited.onnx", "--against", files / "b.onnx")
+    assert found.exit_code in (1, 2)
+    assert promise in found.output
