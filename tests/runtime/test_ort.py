@@ -27,6 +27,12 @@ def test_run_gives_every_output_by_name(tmp_path):
     }
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_no_memory_pattern_is_kept_for_every_shape_seen(tmp_path, streaming):
+    engine = open_cpu(small_models.classifier(tmp_path / "m.onnx", streaming=streaming))
+    assert engine._session.get_session_options().enable_mem_pattern is False
+
+
 def test_the_table_of_engines_opens_it(tmp_path):
     path = small_models.classifier(tmp_path / "m.onnx")
     engine = open_engine("ort-cpu", str(path))
