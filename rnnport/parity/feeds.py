@@ -70,6 +70,10 @@ def take(array: Array, axis: int | None, start: int, stop: int) -> Array:
 def _input(tensor: TensorSpec, case: Case, random: np.random.Generator) -> Array:
     shape = tuple(_size(tensor, axis, case) for axis in range(len(tensor.shape)))
     dtype = _dtype(tensor.dtype, tensor.name)
+    if "mask" in tensor.name and {tensor.batch_axis, tensor.time_axis} == {0, 1} == {
+        *range(len(shape))
+    }:
+        return _mask(tensor, case, random).astype(dtype)
     if dtype.kind == "b":
         return random.integers(0, 2, shape).astype(dtype)
     if dtype.kind in "iu" and not tensor.mean:
@@ -83,6 +87,14 @@ def _input(tensor: TensorSpec, case: Case, random: np.random.Generator) -> Array
         top = limits.max if tensor.high is None else tensor.high
         values = np.clip(np.rint(values), limits.min, top)
     return values.astype(dtype)
+
+
+def _mask(tensor: TensorSpec, case: Case, random: np.random.Generator) -> Array:
+    """A padding mask, true where a row has ended if it is named so: no row is empty."""
+    lengths = random.integers(1, case.time + 1, (case.batch, 1))
+    valid: Array = np.arange(case.time) < lengths
+    mask = ~valid if "pad" in tensor.name else valid
+    return mask if tensor.batch_axis == 0 else mask.T
 
 
 def _size(tensor: TensorSpec, axis: int, case: Case) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from rnnport.errors import RequestError
@@ -31,12 +33,11 @@ def read_axes(
     for name, axes in given.items():
         _check(name, axes, example)
     missing = {name: tensor for name, tensor in example.items() if name not in given}
-    first = _leading(calls)
-    if any(tensor.dim() > 1 for tensor in missing.values()) and first.batch == first.time:
+    if _alike(missing, calls):
         raise RequestError(
-            f"the example has batch and time of equal size ({first.batch}), so its axes cannot "
-            "be told apart; give an example in which they differ, or inputs={'x': ('batch', "
-            "'time', 8)}"
+            f"the example has batch and time of equal size ({calls[0].batch}), and the module runs "
+            "with no other, so its axes cannot be told apart; give an example in which they "
+            "differ, or inputs={'x': ('batch', 'time', 8)}"
         )
     found = {name: _found(name, tensor, calls) for name, tensor in missing.items()}
     shapes = {name: tuple(given.get(name) or found[name]) for name in example}
@@ -47,6 +48,40 @@ def read_axes(
             f"no input has a time axis; give its axes: inputs={{'{name}': ('batch', 'time', …)}}"
         )
     return shapes
+
+
+def other_times(
+    example: Mapping[str, Tensor], calls: Sequence[ProbedCall], given: Mapping[str, Sequence[Dim]]
+) -> Iterator[dict[str, Tensor]]:
+    """Where batch and time are of equal size: examples with one more along other axes.
+
+    One in which the time has grown, and the batch has not, tells them apart.
+    """
+    missing = {name: tensor for name, tensor in example.items() if name not in given}
+    if not _alike(missing, calls):
+        return
+    size = calls[0].batch
+    choices = [
+        [None, *(axis for axis, n in enumerate(tensor.shape) if n == size)]
+        for tensor in example.values()
+    ]
+    for axes in itertools.product(*choices):
+        if any(axis is not None for axis in axes):
+            pairs = zip(example.items(), axes, strict=True)
+            yield {name: _one_more(tensor, axis) for (name, tensor), axis in pairs}
+
+
+def _one_more(tensor: Tensor, axis: int | None) -> Tensor:
+    if axis is None:
+        return tensor
+    return torch.cat([tensor, tensor.narrow(axis, 0, 1)], axis)
+
+
+def _alike(tensors: Mapping[str, Tensor], calls: Sequence[ProbedCall]) -> bool:
+    """Whether some input has two axes of the size that is both the batch and the time."""
+    size = calls[0].batch
+    several = any(list(tensor.shape).count(size) > 1 for tensor in tensors.values())
+    return several and calls[0].batched and calls[0].time == size
 
 
 def lengths_input(example: Mapping[str, Tensor], wanted: str | None) -> str | None:

@@ -64,6 +64,11 @@ def explain(error: BaseException, fixed: Mapping[str, str]) -> str:
     if frozen:
         return "; ".join(_frozen(axis, size, fixed.get(axis, "")) for axis, size in frozen)
     line = _raising_line(error)
+    if "pack_sequence(" in line:
+        return (
+            f"forward cuts the rows apart{line}, and a file cannot; "
+            "pack_padded_sequence(x, lengths, enforce_sorted=False) packs them together"
+        )
     if "data-dependent" in text or "DataDependent" in type(error).__name__:
         return (
             f"forward decides by the values of a tensor{line}, and a file cannot; use torch.where, "

@@ -9,13 +9,15 @@ to [time × batch, features], and ``batch_sizes`` is a stand-in that the table k
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.utils import rnn
 
 from rnnport.errors import UnsupportedModelError
@@ -30,6 +32,56 @@ class LongestLength(int):
         return False
 
     __gt__ = __le__ = __ge__ = __lt__
+
+
+class LengthsAsNumbers:
+    """What ``lengths.tolist()`` gives in a trace: good for packing, and for nothing else."""
+
+    def __init__(self, lengths: Tensor) -> None:
+        self.lengths = lengths
+
+    def _refuse(self, *_: object) -> Any:
+        raise UnsupportedModelError(
+            "forward works with the lengths as Python numbers, which a file cannot; keep them a "
+            "tensor: pack_padded_sequence(x, lengths, enforce_sorted=False) takes it"
+        )
+
+    __iter__ = __len__ = __getitem__ = __eq__ = __hash__ = __bool__ = _refuse
+
+
+def _are_lengths(tensor: Tensor) -> bool:
+    return tensor.dim() == 1 and not tensor.is_floating_point()
+
+
+@contextmanager
+def lengths_as_numbers() -> Iterator[None]:
+    """Let ``tolist()`` and ``numpy()`` of whole numbers [batch] pass a trace, which has no values.
+
+    Called as methods they bypass function modes, so the tracer's own tensors answer. The caller
+    holds ``MODULE_LOCK``.
+    """
+    originals = {name: FakeTensor.__dict__.get(name) for name in ("tolist", "numpy")}
+
+    def passing(name: str) -> Callable[..., Any]:
+        known = getattr(FakeTensor, name)
+
+        def answer(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if _are_lengths(tensor):
+                return LengthsAsNumbers(tensor)
+            return known(tensor, *args, **kwargs)
+
+        return answer
+
+    for name in originals:
+        setattr(FakeTensor, name, passing(name))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            if original is None:
+                delattr(FakeTensor, name)
+            else:
+                setattr(FakeTensor, name, original)
 
 
 @dataclass(frozen=True)
@@ -83,6 +135,12 @@ class PackedTable:
         """Answer a call that concerns packed sequences; ``NotImplemented`` where it does not."""
         handler = _HANDLERS.get(name)
         return NotImplemented if handler is None else handler(self, *args, **kwargs)
+
+    def _as_numbers(self, tensor: Tensor, *_: Any, **__: Any) -> Any:
+        return LengthsAsNumbers(tensor) if _are_lengths(tensor) else NotImplemented
+
+    def _as_tensor(self, data: Any, *_: Any, **__: Any) -> Any:
+        return data.lengths if isinstance(data, LengthsAsNumbers) else NotImplemented
 
     def _sort(self, lengths: Any, *_: Any, **__: Any) -> Any:
         if not _packing():
@@ -165,6 +223,11 @@ def _to_total(y: Tensor, packed: Packed, value: float, total: Any) -> Tensor:
 
 
 _HANDLERS: dict[str, Callable[..., Any]] = {
+    "tolist": PackedTable._as_numbers,
+    "numpy": PackedTable._as_numbers,
+    "as_tensor": PackedTable._as_tensor,
+    "tensor": PackedTable._as_tensor,
+    "from_numpy": PackedTable._as_tensor,
     "sort": PackedTable._sort,
     "index_select": PackedTable._index_select,
     "to": PackedTable._same_order,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from rnnport.porting.kept import KeptTensor, Place, find_kept, held
 from rnnport.porting.projection import inverse_projections
 from rnnport.porting.signature import Signature
 from rnnport.porting.states import state_names
+
+_SORTS = torch.nn.modules.rnn._apply_permutation.__code__
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class _Seen:
     """A recurrent call with copies of its initial and final states."""
 
     call: RecurrentCall
+    origins: tuple[Tensor, ...]  # the initial states, before packing sorted their rows
     states: tuple[Tensor, ...]
     finals: tuple[Tensor, ...]
 
@@ -140,11 +144,24 @@ class _ProbeMode(RecurrentMode):
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
         self.seen: list[_Seen] = []
+        # states that torch sorted as it did the packed rows → what they were
+        self.sorted_from: dict[int, Tensor] = {}
+        self._alive: list[Tensor] = []
+
+    def other(
+        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        answer = func(*args, **kwargs)
+        if name == "index_select" and sys._getframe(2).f_code is _SORTS:
+            self._alive.append(answer)
+            self.sorted_from[answer.data_ptr()] = args[0]
+        return answer
 
     def recurrent(self, call: RecurrentCall, func: Callable[..., Any]) -> Any:
         states = tuple(state.clone() for state in call.states)
         answer = func(*call.arguments(call.states))
-        self.seen.append(_Seen(call, states, tuple(final.clone() for final in answer[1:])))
+        origins = tuple(self.sorted_from.get(s.data_ptr(), s) for s in call.states)
+        self.seen.append(_Seen(call, origins, states, tuple(final.clone() for final in answer[1:])))
         return answer
 
 
@@ -186,7 +203,7 @@ def _probed(seen: _Seen, other: _Seen, later: _Seen, places: Mapping[int, str]) 
         batch=int(state.shape[1]),
         batched=call.batched,
         time=time,
-        taken_from=tuple(places[t.data_ptr()] for t in call.states if t.data_ptr() in places),
+        taken_from=tuple(places[t.data_ptr()] for t in seen.origins if t.data_ptr() in places),
         # an LSTM with projection carries m, which is as wide as c
         sizes=tuple((int(each.shape[0]), int(call.states[-1].shape[2])) for each in call.states),
         layers=call.layers,

@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rnnport.errors import UnsupportedModelError
+from rnnport.errors import RequestError, UnsupportedModelError
 from rnnport.porting import states as lifting
-from rnnport.porting.axes import BATCH, lengths_input, place, read_axes, tensor_spec
+from rnnport.porting.axes import BATCH, lengths_input, other_times, place, read_axes, tensor_spec
 from rnnport.porting.carried import NOTHING, Carried
 from rnnport.porting.causality import Rehearsal
 from rnnport.porting.context import Context
 from rnnport.porting.kept import KeptTensor
 from rnnport.porting.obstacles import nothing_recurrent
-from rnnport.porting.probe import ProbedCall, probe
+from rnnport.porting.probe import Probed, ProbedCall, probe
 from rnnport.porting.probed_loops import probe_loops
 from rnnport.porting.recurrent_ops import ONNX_NAME
 from rnnport.porting.signature import Signature, name_answers, read_arguments
@@ -87,8 +87,10 @@ def read_request(
     signature, example = read_arguments(module, args, kwargs, wishes.input_names())
     probed = probe(module, signature, example, wishes.stream)
     calls = (*probed.calls, *probe_loops(module, signature, example))
-    if not calls:
+    if not probed.calls:
         raise UnsupportedModelError(nothing_recurrent(module))
+    example, probed = _told_apart(module, signature, example, probed, wishes)
+    calls = probed.calls
     found = name_answers(probed.answer, wishes.output_names())
     shapes = read_axes(example, calls, wishes.axes())
     contexts: tuple[Context, ...] = ()
@@ -109,6 +111,25 @@ def read_request(
         answers=tuple(f"{name}_out" if name in example else name for name in found),
         stream=wishes.stream,
     )
+
+
+def _told_apart(
+    module: nn.Module,
+    signature: Signature,
+    example: dict[str, Tensor],
+    probed: Probed,
+    wishes: Wishes,
+) -> tuple[dict[str, Tensor], Probed]:
+    """The example, or one with a step more where its batch and time are of equal size."""
+    first = probed.calls[0]
+    for other in other_times(example, probed.calls, wishes.axes()):
+        try:
+            again = probe(module, signature, other, wishes.stream)
+        except RequestError:
+            continue  # the inputs do not fit each other so
+        if again.calls[0].batch == first.batch and again.calls[0].time == first.batch + 1:
+            return other, again
+    return example, probed
 
 
 def _promised(

@@ -22,6 +22,7 @@ from rnnport.porting.carried import NOTHING, Carried
 from rnnport.porting.keeping import untouched
 from rnnport.porting.kept import put_kept, read_kept
 from rnnport.porting.obstacles import AxisWatch, explain, refined
+from rnnport.porting.packed import lengths_as_numbers
 from rnnport.porting.recurrent_ops import TRANSLATIONS
 from rnnport.porting.signature import Signature, name_answers
 from rnnport.spec import Dim, StateSpec
@@ -116,7 +117,7 @@ def trace(traced: Traced, example: Sequence[Tensor], opset: int) -> Trace:
         UnsupportedModelError: the module needs an axis to be fixed, or uses what ONNX lacks.
     """
     asked: dict[str, tuple[int, int]] = {}
-    with _silence(), unchecked_states():
+    with _silence(), unchecked_states(), lengths_as_numbers():
         while True:
             try:
                 program = _export(traced, tuple(example), asked)

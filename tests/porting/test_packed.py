@@ -15,7 +15,9 @@ from exported_modules import (
     tensors,
 )
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
 
+from rnnport.errors import UnsupportedModelError
 from rnnport.porting.export import export_module
 
 EXAMPLE = (tensors(3, 6, FEATURES), torch.tensor([4, 6, 2]))
@@ -91,6 +93,121 @@ def test_lengths_are_found_and_proven(tmp_path):
     assert outputs["y"].time_axis == 1
     assert report.parity.ok
     assert any(item.case.ragged for item in report.parity.comparisons)
+
+
+class AsNumbers(LastStep):
+    """Gives the lengths to the packing as numbers."""
+
+    def __init__(self, convert):
+        super().__init__()
+        self.convert = convert
+
+    def forward(self, x, lengths):
+        lengths = self.convert(lengths)
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return self.head(self.rnn(packed)[1][0][-1])
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [torch.Tensor.tolist, lambda n: n.tolist(), lambda n: n.cpu().numpy()],
+    ids=["function", "list", "array"],
+)
+def test_lengths_may_become_numbers_for_the_packing(tmp_path, convert):
+    module = AsNumbers(convert).eval()
+    export_module(module, EXAMPLE, tmp_path / "m.onnx", verify=False)
+    assert_equal(open_file(tmp_path / "m.onnx"), module, 9, [3, 8, 1, 8])
+    assert torch.tensor([2, 1]).tolist() == [2, 1]
+
+
+class Counting(LastStep):
+    def forward(self, x, lengths):
+        return super().forward(x, lengths) / max(lengths.tolist())
+
+
+class CutApart(LastStep):
+    def forward(self, x, lengths):
+        rows = [row[:n] for row, n in zip(x, lengths, strict=True)]
+        packed = pack_sequence(rows, enforce_sorted=False)
+        return self.rnn(packed)[1][0][-1]
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Counting(), "works with the lengths as Python numbers, which a file cannot"),
+        (CutApart(), "cuts the rows apart.*pack_padded_sequence.x, lengths"),
+    ],
+)
+def test_lengths_as_numbers_elsewhere_are_refused(tmp_path, module, message):
+    with pytest.raises(UnsupportedModelError, match=message):
+        export_module(module, EXAMPLE, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Continued(nn.Module):
+    """Packed input that goes on from a given state."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(FEATURES, HIDDEN, 2, batch_first=True)
+
+    def forward(self, x, lengths, state):
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        y, state = self.rnn(packed, state)
+        return pad_packed_sequence(y, batch_first=True, total_length=x.size(1))[0], state
+
+
+def test_given_states_go_to_their_own_rows(tmp_path):
+    module = Continued().eval()
+
+    def inputs(lengths, time):
+        states = tuple(tensors(2, len(lengths), HIDDEN, seed=seed) for seed in (3, 4))
+        return tensors(len(lengths), time, FEATURES), torch.tensor(lengths), states
+
+    example = inputs([4, 6, 2], 6)
+    export_module(module, example, tmp_path / "m.onnx", verify=False)
+    x, lengths, states = inputs([2, 7, 7, 1, 5], 8)
+    with torch.no_grad():
+        y, final = module(x, lengths, states)
+    found = run_file(open_file(tmp_path / "m.onnx"), x, lengths, *states)
+    for actual, expected in zip(found.values(), (y, *final), strict=True):
+        assert_close(actual, expected)
+    report = export_module(module, example, tmp_path / "stream.onnx", stream=True)
+    assert report.parity.ok
+    taken = {f"state.rnn.{k}": s.transpose(0, 1) for k, s in zip("hc", states, strict=True)}
+    found = run_file(open_file(tmp_path / "stream.onnx"), x=x, lengths=lengths, **taken)
+    assert_close(found["output_0"], y)
+    assert_close(found["next.rnn.c"], final[1].transpose(0, 1))
+
+
+class Masked(nn.Module):
+    """Takes a mask instead of lengths; packs by it, and means over what it leaves."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(FEATURES, HIDDEN, batch_first=True, bidirectional=True)
+
+    def forward(self, x, mask):
+        packed = pack_padded_sequence(x, mask.sum(1), batch_first=True, enforce_sorted=False)
+        y, _ = self.rnn(packed)
+        y, _ = pad_packed_sequence(y, batch_first=True, total_length=x.size(1))
+        return (y * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+
+
+def test_a_mask_stands_for_the_lengths(tmp_path):
+    module = Masked().eval()
+
+    def mask(time, lengths):
+        return torch.arange(time) < torch.tensor(lengths).unsqueeze(1)
+
+    report = export_module(module, (EXAMPLE[0], mask(6, [4, 6, 2])), tmp_path / "m.onnx")
+    assert report.spec.inputs[1].shape == ("batch", "time")
+    assert report.parity.ok
+    x, given = tensors(4, 30, FEATURES), mask(30, [30, 2, 17, 17])
+    with torch.no_grad():
+        expected = module(x, given)
+    assert_close(run_file(open_file(tmp_path / "m.onnx"), x, given)["output"], expected)
 
 
 def test_the_users_own_sort_stays_a_sort(tmp_path):

@@ -64,7 +64,11 @@ class Exponential(Layers):
         (Stepping(), X, r"the time can only be 6.* at .*`h = self.cell\(y\[:, t\], h\)`"),
         (Deciding(), X, r"decides by the values of a tensor at .*`return y if y.sum\(\) > 0"),
         (Keeps(), X, "initial state of 'rnn' is made for a batch of 3"),
-        (Layers(nn.LSTM, batch_first=True).double(), X.double(), "'rnn' computes in float64"),
+        (
+            Layers(nn.LSTM, batch_first=True).double(),
+            X.double(),
+            "'rnn' computes in float64.*export module.float",
+        ),
         (nn.Linear(FEATURES, 3), X, "no recurrent layer in Linear"),
         (GivesPacked(), (X, torch.tensor([6, 4, 2])), "returns a PackedSequence"),
         (nn.GRU(FEATURES, HIDDEN), (pack_sequence([X[0]]),), "an input is a PackedSequence"),
@@ -94,7 +98,6 @@ def test_a_module_that_cannot_be_carried(tmp_path, module, args, message):
         (X, {"inputs": {"x": ("batch", 6, 8)}}, "no input has a time axis"),
         (X, {"lengths": "lengths"}, "no input 'lengths'"),
         (X, {"lengths": "x"}, "not whole numbers of shape"),
-        (tensors(4, 4, FEATURES), {}, "cannot be told apart"),
     ],
 )
 def test_a_request_that_does_not_fit(tmp_path, args, settings, message):
@@ -108,6 +111,20 @@ def test_a_request_that_does_not_fit(tmp_path, args, settings, message):
 def test_an_error_of_the_module_is_passed_on(tmp_path):
     with pytest.raises(RequestError, match=r"Raises does not run on its example.*vocabulary"):
         export_module(Raises(), X, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_equal_sizes_are_told_apart_by_running_with_a_step_more(tmp_path, batch_first):
+    module = Layers(nn.GRU, batch_first=batch_first)
+    report = export_module(module, tensors(4, 4, FEATURES), tmp_path / "m.onnx")
+    axes = ("batch", "time") if batch_first else ("time", "batch")
+    assert report.spec.inputs[0].shape == (*axes, FEATURES)
+    assert report.parity.ok
+
+
+def test_equal_sizes_of_a_module_that_runs_with_no_others_are_refused(tmp_path):
+    with pytest.raises(RequestError, match="cannot be told apart"):
+        export_module(Fixed(), tensors(6, 6, FEATURES), tmp_path / "m.onnx")
 
 
 def test_equal_sizes_are_no_trouble_when_the_axes_are_given(tmp_path):
