@@ -66,7 +66,7 @@ def _schema(path: Path) -> list[str]:
     import pyarrow.csv
 
     with pyarrow.csv.open_csv(path, parse_options=_csv_form(path)) as reader:
-        return list(reader.schema.names)
+        return [name.strip() for name in reader.schema.names]  # "time, price" means "price"
 
 
 def _csv_blocks(path: Path, columns: list[str], last: int | None) -> Iterator[tuple[int, Any]]:
@@ -76,7 +76,9 @@ def _csv_blocks(path: Path, columns: list[str], last: int | None) -> Iterator[tu
     offset = 0
     with pyarrow.csv.open_csv(
         path,
-        read_options=pyarrow.csv.ReadOptions(block_size=_BYTES, use_threads=False),
+        read_options=pyarrow.csv.ReadOptions(
+            block_size=_BYTES, use_threads=False, column_names=_schema(path), skip_rows=1
+        ),
         parse_options=_csv_form(path),
         convert_options=pyarrow.csv.ConvertOptions(
             include_columns=columns,

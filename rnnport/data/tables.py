@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rnnport.data.blocks import ROWS, Block, blocks, column_names
-from rnnport.data.times import find_frequency, parse_times, time_text
+from rnnport.data.times import find_frequency, has_offset, parse_times, time_text
 from rnnport.data.types import Array, Series
 from rnnport.errors import DataError
 
@@ -165,14 +166,15 @@ def _parsed(source: Iterable[Block], layout: _Layout) -> Iterator[Series]:
     before: Any = None  # the last time of the piece before
     for offset, batch in source:
         columns = dict(zip(layout.names, batch.columns, strict=True))
-        times = None
+        times, utc = None, False
         if layout.time_column is not None:
+            utc = has_offset(columns[layout.time_column])
             times = _times(columns[layout.time_column], offset, layout, before)
             before = times[-1]
         values = np.empty((batch.num_rows, len(layout.columns)))
         for i, name in enumerate(layout.columns):
             values[:, i] = _numbers(columns[name], name, offset, layout)
-        yield Series(values, layout.columns, times, layout.time_column)
+        yield Series(values, layout.columns, times, layout.time_column, utc=utc)
 
 
 def _numbers(column: Any, name: str, offset: int, layout: _Layout) -> Array:
@@ -180,9 +182,15 @@ def _numbers(column: Any, name: str, offset: int, layout: _Layout) -> Array:
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         row = int(wrong[0])
+        comma = re.fullmatch(r"\s*[+-]?\d+,\d+\s*", str(column[row].as_py())) is not None
+        what_helps = (
+            "write decimals with a point"
+            if comma
+            else "fill or drop such rows, or choose other columns"
+        )
         raise DataError(
             f"{_at(layout, offset + row)}, column '{name}': {_found(column[row])} is not a finite "
-            "number; fill or drop such rows, or choose other columns"
+            f"number; {what_helps}"
         )
     return values
 

@@ -62,6 +62,16 @@ def _parse(cell: object) -> datetime | None:
     return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
 
 
+def has_offset(column: Any) -> bool:
+    """Whether the times of a pyarrow array name their offset from UTC; judged by its last one."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):
+        return column.type.tz is not None
+    text = str(column[-1].as_py()).strip() if len(column) else ""
+    return re.search(r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$", text) is not None
+
+
 def time_text(time: Any) -> str:
     """A time as people write it in tables: "2016-07-01", "2016-07-01 13:00:00"; a whole number."""
     return re.sub(r"\.0+$", "", str(time).replace("T", " "))

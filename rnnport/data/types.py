@@ -74,7 +74,8 @@ class Series:
 
     ``values`` is float64 ``[time, columns]``; ``times`` is datetime64[us] or int64 ``[time]``,
     strictly increasing, or None; ``frequency`` is duration text ("1h", "15m", "1mo"),
-    or "1bd" for business days, or None where the steps follow no rule.
+    or "1bd" for business days, or None where the steps follow no rule. ``utc`` says that the times
+    were written with an offset, and are in UTC here.
     """
 
     values: Array
@@ -82,6 +83,7 @@ class Series:
     times: Array | None = None
     time_column: str | None = None
     frequency: str | None = None
+    utc: bool = False
 
     def __len__(self) -> int:
         return len(self.values)

@@ -103,4 +103,10 @@ def plain(values: Array) -> Any:
 def _texts(values: Array) -> Iterable[str]:
     if values.dtype.kind == "M":
         return [time_text(value) for value in values]
-    return [str(value) for value in values]
+    return [_number_text(value) if values.dtype.kind == "f" else str(value) for value in values]
+
+
+def _number_text(value: np.floating[Any]) -> str:
+    """As short as it reads back; with an exponent only where it is very large or very small."""
+    usual = value == 0 or 1e-4 <= abs(value) < 1e16
+    return np.format_float_positional(value, unique=True, trim="0") if usual else str(value)

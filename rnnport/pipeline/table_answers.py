@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnport.data.blocks import column_names
 from rnnport.data.tables import pieces, read_tail
-from rnnport.data.times import continue_times, find_frequency
+from rnnport.data.times import continue_times, find_frequency, time_text
 from rnnport.data.types import Array, Series
 from rnnport.errors import DataError
 from rnnport.pipeline.answers import Answers, Progress, as_task, at_the_end, forecast_ahead
@@ -138,7 +138,13 @@ def _joined(before: Series, part: Series) -> Series:
         return part
     times = np.concatenate([before.times, part.times])[-RECENT:]
     values = np.concatenate([before.values, part.values])[-RECENT:]
-    return Series(values, part.columns, times, part.time_column)
+    return Series(values, part.columns, times, part.time_column, utc=part.utc)
+
+
+def _with_offset(times: Array) -> Array:
+    """Times in UTC as text that says so, for an input whose times had offsets."""
+    moments = times.astype("datetime64[us]")
+    return np.array([f"{time_text(moment)}+00:00" for moment in moments], dtype=object)
 
 
 def _time_ahead(recent: Series, series: SeriesSpec, horizon: int) -> tuple[str, Array]:
@@ -147,5 +153,5 @@ def _time_ahead(recent: Series, series: SeriesSpec, horizon: int) -> tuple[str, 
         frequency = recent.frequency or find_frequency(recent.times) or series.frequency
         times = continue_times(recent.times, frequency, horizon)
         if times is not None:
-            return recent.time_column, times
+            return recent.time_column, _with_offset(times) if recent.utc else times
     return "step", np.arange(1, horizon + 1)

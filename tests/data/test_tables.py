@@ -292,3 +292,18 @@ def test_a_header_in_another_encoding_is_named(tmp_path, encoding):
     path.write_text("date,pr\u00efce\n2024-01-01,1\n2024-01-02,2\n", encoding=encoding)
     with pytest.raises(DataError, match=r"not UTF-8|cannot be read as a table"):
         read_table(path)
+
+
+def test_spaces_around_names_are_not_part_of_them(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("time, price ,b\n1,2.5,3\n2,3.5,4\n")
+    series = read_table(path, ["price"])
+    assert series.columns == ("price",)
+    assert series.values[:, 0].tolist() == [2.5, 3.5]
+
+
+def test_a_decimal_comma_is_named(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("time;price\n1;2,5\n")
+    with pytest.raises(DataError, match="write decimals with a point"):
+        read_table(path)

@@ -283,3 +283,21 @@ def test_an_output_is_not_replaced_unasked(answers, tmp_path):
 def test_an_unknown_format_lists_the_known(answers, tmp_path):
     with pytest.raises(RequestError, match=r"end in \.npy, \.csv, \.parquet, \.jsonl"):
         write_answers(answers, tmp_path / "o.xlsx")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_times_with_an_offset_are_continued_in_utc_and_say_so(models, tmp_path, suffix):
+    hours = [f"2022-01-06T0{hour}:00:00+02:00" for hour in range(6)]
+    answers = infer(models["forecaster"], table(tmp_path / "t.csv", hours, a=[1] * 6, b=[2] * 6))
+    assert answers.columns["date"].tolist() == [
+        "2022-01-06 04:00:00+00:00",
+        "2022-01-06 05:00:00+00:00",
+    ]
+    write_answers(answers, tmp_path / f"o{suffix}")
+    assert b"04:00:00+00:00" in (tmp_path / f"o{suffix}").read_bytes()
+
+
+def test_large_numbers_are_written_without_an_exponent(models, tmp_path):
+    path = table(tmp_path / "t.csv", months(6), a=[1e7] * 6, b=[0.5] * 6)
+    write_answers(infer(models["forecaster"], path), tmp_path / "o.csv")
+    assert "10000001.0" in (tmp_path / "o.csv").read_text()
