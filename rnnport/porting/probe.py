@@ -44,6 +44,7 @@ class ProbedCall:
     initials: tuple[float | list[Any] | None, ...]
     obstacle: str = ""  # why a cell's loop cannot stream
     counts: tuple[str, ...] = ()  # the input that is its number of steps
+    dtypes: tuple[str, ...] = ()  # of a cell's states; those of layers are float32
     inverse: Tensor | None = None  # pinv(W_hr), where an LSTM with projection is given a state
 
     @property
@@ -93,7 +94,10 @@ def probe(
     later = again if kept and len(again) == len(first.seen) else first.seen
     places = {tensor.data_ptr(): name for name, tensor in example.items() if tensor.numel()}
     probed = (_probed(*each, places) for each in zip(first.seen, others, later, strict=True))
-    return Probed(answer, tuple(probed), kept)
+    # it builds on ProbedCall, and is asked here so that every probe sees a module's loops too
+    from rnnport.porting.probed_loops import probe_loops
+
+    return Probed(answer, (*probed, *probe_loops(module, signature, example)), kept)
 
 
 @dataclass(frozen=True)

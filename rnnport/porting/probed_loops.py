@@ -74,6 +74,7 @@ def _probed(calls: Sequence[LoopCall], example: Mapping[str, Tensor]) -> ProbedC
         bidirectional=False,
         initials=tuple(_initial(each) for each in states),
         obstacle=_obstacle(call),
+        dtypes=tuple(str(state.dtype).split(".")[1] for state in call.states),
         counts=_inputs_among([] if loop.steps is None else [loop.steps], example),
     )
 

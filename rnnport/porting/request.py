@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from rnnport.errors import RequestError, UnsupportedModelError
 from rnnport.porting import states as lifting
 from rnnport.porting.axes import BATCH, lengths_input, other_times, place, read_axes, tensor_spec
+from rnnport.porting.calls import LOOP
 from rnnport.porting.carried import NOTHING, Carried
 from rnnport.porting.causality import Rehearsal
 from rnnport.porting.context import Context
 from rnnport.porting.kept import KeptTensor
 from rnnport.porting.obstacles import nothing_recurrent
 from rnnport.porting.probe import Probed, ProbedCall, probe
-from rnnport.porting.probed_loops import probe_loops
 from rnnport.porting.recurrent_ops import ONNX_NAME
 from rnnport.porting.signature import Signature, name_answers, read_arguments
 from rnnport.spec import Dim, ModelSpec, StateSpec, TensorSpec
@@ -86,7 +86,6 @@ def read_request(
     """
     signature, example = read_arguments(module, args, kwargs, wishes.input_names())
     probed = probe(module, signature, example, wishes.stream)
-    calls = (*probed.calls, *probe_loops(module, signature, example))
     if not probed.calls:
         raise UnsupportedModelError(nothing_recurrent(module))
     example, probed = _told_apart(module, signature, example, probed, wishes)
@@ -99,7 +98,7 @@ def read_request(
     carried = Carried(probed.kept, contexts)
     states = lifted_states(calls, carried) if wishes.stream else ()
     if wishes.stream:
-        signature = replace(signature, carried=_carried(calls))
+        signature = replace(signature, carried=_carried(calls), batch_led=_batch_led(calls))
         example = {name: example[name] for name in signature.free}
     return Request(
         module=module,
@@ -178,11 +177,12 @@ def lifted_states(calls: Sequence[ProbedCall], carried: Carried = NOTHING) -> tu
         if call.given and not call.taken:
             continue  # computed in forward: from another layer, say
         names = zip(lifting.input_names(call.names), lifting.output_names(call.names), strict=True)
-        for (taken, left), size, initial in zip(names, call.sizes, call.initials, strict=True):
+        dtypes = call.dtypes or ("float32",) * len(call.names)
+        for (taken, left), dtype, size, initial in zip(
+            names, dtypes, call.sizes, call.initials, strict=True
+        ):
             shape: tuple[Dim, ...] = (BATCH if call.batched else 1, *size)
-            states.append(
-                StateSpec(taken, left, "float32", shape, 0.0 if initial is None else initial)
-            )
+            states.append(StateSpec(taken, left, dtype, shape, 0.0 if initial is None else initial))
     if not states:
         raise UnsupportedModelError(
             "every recurrent state is computed in forward, so there is none to carry from call to "
@@ -208,6 +208,11 @@ def _carried(calls: Sequence[ProbedCall]) -> dict[str, str]:
     taken = (zip(call.taken_from, call.names, strict=True) for call in calls if call.taken)
     pairs = (pair for pairs in taken for pair in pairs)
     return {given: lifting.input_names([name])[0] for given, name in pairs}
+
+
+def _batch_led(calls: Sequence[ProbedCall]) -> frozenset[str]:
+    """The inputs that are a cell's states, whose batch is on axis 0 as a file has it."""
+    return frozenset(name for call in calls if call.kind == LOOP for name in call.taken_from)
 
 
 def _counts(calls: Sequence[ProbedCall]) -> set[str]:

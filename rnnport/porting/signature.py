@@ -20,7 +20,8 @@ class Signature:
     """How named tensors become the arguments of a forward; all else in it stays constant.
 
     ``carried`` says which input is a lifted state in its author's layout: the argument comes from
-    that state's tensor [batch, layers × directions, hidden], and is no input of its own.
+    that state's tensor [batch, layers × directions, hidden], and is no input of its own; one of
+    ``batch_led`` is given as it is.
     """
 
     names: tuple[str, ...]
@@ -29,6 +30,7 @@ class Signature:
     tree: Any
     forward: inspect.Signature
     carried: Mapping[str, str] = field(default_factory=dict)
+    batch_led: frozenset[str] = frozenset()
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -39,8 +41,9 @@ class Signature:
         """The positional and keyword arguments for these tensors."""
         leaves = list(self.leaves)
         for name, slot in zip(self.names, self.slots, strict=True):
-            state = self.carried.get(name)
-            leaves[slot] = tensors[name] if state is None else tensors[state].transpose(0, 1)
+            tensor = tensors[self.carried.get(name, name)]
+            crossed = name in self.carried and name not in self.batch_led
+            leaves[slot] = tensor.transpose(0, 1) if crossed else tensor
         bound = inspect.BoundArguments(self.forward, pytree.tree_unflatten(leaves, self.tree))
         return bound.args, bound.kwargs
 

@@ -148,6 +148,36 @@ def test_a_learned_first_state_streams_as_the_file_s_initial_state(tmp_path):
     assert_close(np.float32(report.spec.states[0].initial), module.loop.cell.first)
 
 
+def test_a_state_that_is_given_streams_under_its_own_name(tmp_path):
+    module = Looped(nn.GRUCell(FEATURES, HIDDEN)).eval()
+    example = {"x": X, "state": tensors(3, HIDDEN)}
+    report = rnnport.export(module, example, tmp_path / "m.onnx", stream=True)
+    assert [each.name for each in report.spec.inputs] == ["x", "state.loop.h"]
+    x = tensors(2, 9, FEATURES)
+    with torch.no_grad():
+        expected, _ = module(x, state=x.new_zeros(2, HIDDEN))
+    found, _ = in_pieces(open_file(tmp_path / "m.onnx"), report.spec, x.numpy(), [1, 3, 5])
+    assert_close(found, expected)
+
+
+class Counting(nn.GRUCell):
+    """A state that counts its steps in whole numbers."""
+
+    def initial_state(self, x):
+        return x.new_zeros(x.shape[0], HIDDEN), torch.zeros(x.shape[0], dtype=torch.int64)
+
+    def forward(self, x, state):
+        h = super().forward(x, state[0])
+        return (h * state[1].unsqueeze(1), state[1]), (h, state[1] + 1)
+
+
+def test_a_state_of_whole_numbers_stays_whole(tmp_path):
+    module = Looped(Counting(FEATURES, HIDDEN)).eval()
+    report = rnnport.export(module, (X,), tmp_path / "m.onnx", stream=True)
+    assert [state.dtype for state in report.spec.states] == ["float32", "int64"]
+    assert [state.shape for state in report.spec.states] == [("batch", HIDDEN), ("batch",)]
+
+
 def test_an_attention_decoder_reads_its_memory_outside_the_body(tmp_path):
     module = Attending().eval()
     axes = {"x": ("batch", "time", 8), "target": ("batch", "target_time", 8)}
