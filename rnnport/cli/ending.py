@@ -10,11 +10,26 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from rnnport.errors import RnnportError, WriteError
+from rnnport.errors import MissingExtraError, RnnportError, WriteError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# the extra that brings a package, for a command that needs it and does not find it
+EXTRAS = {
+    "torch": "train",
+    "lightning": "train",
+    "onnxscript": "train",
+    "onnx_ir": "train",
+    "safetensors": "train",
+    "tomli_w": "train",
+    "onnx": "onnx",
+    "matplotlib": "onnx",
+    "pyarrow": "data",
+    "pooch": "data",
+    "sklearn": "data",
+    "rich": "data",
+}
 DEBUG = "RNNPORT_DEBUG"
 INTERRUPTED = 130
 
@@ -25,7 +40,7 @@ def ends_well(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            answer = command(*args, **kwargs)
+            answer = _needing_extras(command, *args, **kwargs)
             sys.stdout.flush()  # a full disk behind it is told here, not by a traceback at the end
             return answer
         except RnnportError as error:
@@ -48,3 +63,13 @@ def ends_well(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(WriteError.exit_code) from error
 
     return wrapped
+
+
+def _needing_extras(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    try:
+        return command(*args, **kwargs)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise MissingExtraError(package, EXTRAS[package], "this command") from error
