@@ -36,7 +36,7 @@ HIGHEST_OPSET = 24
 LONGEST_PROOF = 100  # steps; the grid takes three times as many, for seven rows, in float64 as well
 _LOOKS_AHEAD = (
     "the module cannot stream: its answers in pieces are not those to the whole sequence, so "
-    "something in it looks ahead in time or over all of it"
+    "something in it looks ahead in time or over all of it, or back further than its states go"
 )
 
 

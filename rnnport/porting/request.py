@@ -94,6 +94,7 @@ def read_request(
     shapes = read_axes(example, calls, wishes.axes())
     contexts: tuple[Context, ...] = ()
     if wishes.stream:
+        _refuse_bidirectional(calls)
         contexts = Rehearsal(module, signature, example, shapes, probed.kept).contexts()
     carried = Carried(probed.kept, contexts)
     states = lifted_states(calls, carried) if wishes.stream else ()
@@ -154,6 +155,15 @@ def _promised(
     )
 
 
+def _refuse_bidirectional(calls: Sequence[ProbedCall]) -> None:
+    for call in calls:
+        if call.bidirectional:
+            raise UnsupportedModelError(
+                f"the bidirectional {ONNX_NAME[call.kind]} of {call.label} cannot stream: its "
+                "backward direction needs the whole sequence; export it without streaming"
+            )
+
+
 def lifted_states(calls: Sequence[ProbedCall], carried: Carried = NOTHING) -> tuple[StateSpec, ...]:
     """The states that a streaming file takes and gives: those of every call, unless computed.
 
@@ -161,15 +171,10 @@ def lifted_states(calls: Sequence[ProbedCall], carried: Carried = NOTHING) -> tu
     paddings need.
 
     Raises:
-        UnsupportedModelError: a call is bidirectional, or no state is left to carry.
+        UnsupportedModelError: no state is left to carry.
     """
     states = [*map(_kept_state, carried.kept), *map(_context_state, carried.contexts)]
     for call in calls:
-        if call.bidirectional:
-            raise UnsupportedModelError(
-                f"the bidirectional {ONNX_NAME[call.kind]} of {call.label} cannot stream: its "
-                "backward direction needs the whole sequence; export it without streaming"
-            )
         if call.obstacle:
             raise UnsupportedModelError(
                 f"{call.label} {call.obstacle}; export it without streaming"
