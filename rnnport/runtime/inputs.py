@@ -57,7 +57,7 @@ def cast(values: Array, tensor: TensorSpec) -> Array:
     Raises:
         DataError: the array holds something else than numbers, or they do not fit.
     """
-    array = np.asarray(values)
+    array = _array(values, f"the input '{tensor.name}'")
     if array.dtype == tensor.dtype:
         return array
     if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, tensor.dtype, "same_kind"):
@@ -75,10 +75,18 @@ def exact(values: Array, tensor: TensorSpec) -> Array:
     Raises:
         DataError: it has another one.
     """
-    array = np.asarray(values)
+    array = _array(values, f"the input '{tensor.name}'")
     if array.dtype != tensor.dtype:
         raise DataError(f"{_wrong_dtype(array, tensor)}: .astype('{tensor.dtype}') converts it")
     return array
+
+
+def _array(values: Array, what: str) -> Array:
+    try:
+        return np.asarray(values)
+    # lists of unequal lengths; what another framework does not hand to NumPy as it is
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{what}: NumPy makes no array of it: {error}") from error
 
 
 def _wrong_dtype(array: Array, tensor: TensorSpec) -> str:
@@ -177,7 +185,7 @@ def lengths_of(
     Raises:
         DataError: not one whole number for each row, or one that is outside ``least`` … ``time``.
     """
-    lengths = np.asarray(values)
+    lengths = _array(values, "lengths")
     if lengths.dtype.kind not in "iu":
         raise DataError(f"lengths have dtype {lengths.dtype}; expected whole numbers")
     if lengths.shape != (batch,):

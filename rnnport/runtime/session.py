@@ -77,6 +77,10 @@ class Session:
     def __call__(self, x: Array | Arrays, lengths: Array | None = None) -> Array | dict[str, Array]:
         """Answer a batch of whole sequences; a streaming file starts from its initial states.
 
+        Numbers are not checked for NaN: ONNX Runtime's LSTM on the CPU may swallow one and give a
+        finite, plausible answer, where PyTorch gives NaN. (Files of data are checked as they are
+        read.)
+
         Args:
             x: the one data input (``[batch, time, features]`` for our recipes), or several by name.
                 Numbers of another dtype are cast (see :func:`rnnport.runtime.inputs.cast`).
@@ -116,7 +120,7 @@ class Session:
         """Begin streams of single steps or pieces, ``batch`` of them side by side.
 
         Raises:
-            RequestError: the file holds no states, or ``batch`` is not positive.
+            RequestError: the file holds no states, or ``batch`` is no positive whole number.
         """
         return Stream(self.engine, batch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -93,10 +94,8 @@ class Stream:
                 "this model file holds no states and cannot stream; "
                 "'rnnport export RUN --stream' writes one that can"
             )
-        if batch < 1:
-            raise RequestError(f"the stream's batch is {batch}; expected 1 or more")
-        inputs.refuse_batch(self.spec, batch)
-        self.batch = batch
+        self.batch = _whole_number(batch)
+        inputs.refuse_batch(self.spec, self.batch)
         self._data = self.spec.data_inputs()
         self._answers = self.spec.answers()
         on_host = engine.device == "cpu"
@@ -105,6 +104,10 @@ class Stream:
 
     def push(self, x: Array | Arrays, lengths: Array | None = None) -> Array | dict[str, Array]:
         """Feed the next piece of every sequence and answer it.
+
+        Numbers are not checked for NaN: ONNX Runtime's LSTM on the CPU may swallow one and give a
+        finite, plausible answer, where PyTorch gives NaN. (Files of data are checked as they are
+        read.)
 
         Args:
             x: ``[batch, time, features]``, a piece; ``[batch, features]``, one step; or
@@ -132,8 +135,11 @@ class Stream:
         }
         return answers if len(answers) > 1 else next(iter(answers.values()))
 
-    def reset(self, rows: Sequence[int] | None = None) -> None:
+    def reset(self, rows: Sequence[int] | Array | None = None) -> None:
         """Begin anew: all sequences, or those of these rows.
+
+        Args:
+            rows: row numbers, or a mask of booleans ``[batch]`` that is true for rows to reset.
 
         Raises:
             StreamError: a row is not one of 0 … batch - 1, or the file does not say which axis of
@@ -156,8 +162,12 @@ class Stream:
         """Go on from a snapshot of this stream, or of another of the same model and batch.
 
         Raises:
-            StreamError: the snapshot is of another model or batch; the states are untouched.
+            StreamError: it is no snapshot, or of another model or batch; the states are untouched.
         """
+        if not isinstance(snapshot, Snapshot):
+            raise StreamError(
+                f"restore takes what snapshot() gave, and not {type(snapshot).__name__}"
+            )
         expected = {name: (value.shape, value.dtype) for name, value in self._initial().items()}
         found = {name: (value.shape, value.dtype) for name, value in snapshot.states.items()}
         if found != expected:
@@ -192,8 +202,19 @@ class Stream:
             mixed[state.input][place] = others[state.input][place]
         return mixed
 
-    def _rows(self, rows: Sequence[int]) -> list[int]:
-        chosen = [int(row) for row in rows]
+    def _rows(self, rows: Sequence[int] | Array) -> list[int]:
+        try:
+            array = np.asarray(rows)
+        except ValueError as error:
+            raise StreamError(f"rows: NumPy makes no array of it: {error}") from error
+        if array.dtype.kind == "b" and array.shape == (self.batch,):
+            array = np.flatnonzero(array)
+        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+            raise StreamError(
+                f"rows are {array.dtype} {list(array.shape)}; expected a list of row numbers, or a "
+                f"mask of booleans [{self.batch}]"
+            )
+        chosen: list[int] = array.tolist()
         for row in chosen:
             if not 0 <= row < self.batch:
                 raise StreamError(
@@ -242,6 +263,16 @@ class Stream:
                 f"session.stream(batch={found}) begins another"
             )
         return np.ascontiguousarray(array), left_out
+
+
+def _whole_number(batch: int) -> int:
+    try:
+        number = operator.index(batch)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise RequestError(f"the stream's batch is {batch}; expected 1 or more, a whole number")
+    return number
 
 
 def _in_form(answer: Array, tensor: TensorSpec, left_out: int) -> Array:

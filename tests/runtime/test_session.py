@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import small_models
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,6 +116,8 @@ def test_nested_lists_are_arrays_too(sessions):
         (draw(0, 4, 3), "'x' holds no sequence"),
         ({"z": draw(1, 2, 3)}, "no input 'z'; it has x"),
         ({}, "the input 'x' is missing"),
+        ([[1, 2], [1]], "the input 'x': NumPy makes no array of it"),
+        (torch.zeros(1, 2, 3, requires_grad=True), "'x': NumPy makes no array of it.*detach"),
     ],
 )
 def test_an_input_that_does_not_fit_is_named(sessions, x, says):
@@ -131,11 +134,12 @@ def test_an_input_that_does_not_fit_is_named(sessions, x, says):
         ([5], r"lengths have shape \[1\]; expected one for each row: \[2\]"),
         ([[5, 5]], r"lengths have shape \[1, 2\]"),
         ([5.0, 2.0], "lengths have dtype float64; expected whole numbers"),
+        ([[5], [5, 2]], "lengths: NumPy makes no array of it"),
     ],
 )
 def test_lengths_that_do_not_fit_are_named(sessions, lengths, says):
     with pytest.raises(DataError, match=says):
-        sessions["LSTM", "lengths"](draw(2, 5, 3), np.array(lengths))
+        sessions["LSTM", "lengths"](draw(2, 5, 3), lengths)
 
 
 def test_lengths_for_a_model_that_takes_none_are_refused(sessions):

@@ -141,6 +141,38 @@ def test_reset_refuses_a_row_that_is_not_there(begin, row):
     assert_same(stream.snapshot(), before)
 
 
+def test_reset_takes_a_mask_of_the_rows(begin):
+    stream, x = begin(3), draw(3, 5, 3)
+    stream.push(x)
+    by_number = begin(3)
+    by_number.restore(stream.snapshot())
+    by_number.reset(rows=[0, 2])
+    stream.reset(rows=np.array([True, False, True]))
+    assert_same(stream.snapshot(), by_number.snapshot())
+    stream.reset(rows=[False, False, False])
+    assert_same(stream.snapshot(), by_number.snapshot())
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([True, False], r"rows are bool \[2\]; .* a mask of booleans \[3\]"),
+        ([1.5], r"rows are float64 \[1\]; expected a list of row numbers"),
+        (1, r"rows are int64 \[\]"),
+        ([[0, 1]], r"rows are int64 \[1, 2\]"),
+        ([[0], [1, 2]], "NumPy makes no array of it"),
+        ("a", "rows are <U1"),
+    ],
+)
+def test_reset_refuses_what_is_no_list_of_rows(begin, rows, says):
+    stream = begin(3)
+    stream.push(draw(3, 2, 3))
+    before = stream.snapshot()
+    with pytest.raises(StreamError, match=says):
+        stream.reset(rows=rows)
+    assert_same(stream.snapshot(), before)
+
+
 def test_a_snapshot_goes_back_in_time(begin):
     stream, x = begin(2), draw(2, 5, 3)
     stream.push(x)
@@ -180,6 +212,16 @@ def test_a_snapshot_of_another_batch_or_model_is_refused(begin, cell, batch):
     assert_same(stream.snapshot(), before)
 
 
+def test_only_a_snapshot_is_restored(begin):
+    stream = begin()
+    stream.push(draw(1, 2, 3))
+    before = stream.snapshot()
+    for other in (None, dict(before.states)):
+        with pytest.raises(StreamError, match=r"takes what snapshot\(\) gave, and not"):
+            stream.restore(other)
+    assert_same(stream.snapshot(), before)
+
+
 @pytest.mark.parametrize(
     ("x", "says"),
     [
@@ -194,6 +236,7 @@ def test_a_snapshot_of_another_batch_or_model_is_refused(begin, cell, batch):
         (draw(1, 2, 1, 3), r"shape \[1, 2, 1, 3\]"),
         ({"z": draw(2, 1, 3)}, "no input 'z'"),
         ({}, "'x' is missing"),
+        ([[1.0, 2.0], [1.0]], "'x': NumPy makes no array of it"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_the_state_untouched(begin, x, says):
@@ -235,7 +278,7 @@ def test_a_file_without_states_cannot_stream(tmp_path):
         session.stream()
 
 
-@pytest.mark.parametrize("batch", [0, -2])
+@pytest.mark.parametrize("batch", [0, -2, 1.5, "a", None])
 def test_the_batch_must_be_positive(sessions, batch):
     with pytest.raises(RequestError, match=f"batch is {batch}"):
         sessions["LSTM", False].stream(batch=batch)
