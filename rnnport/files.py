@@ -26,6 +26,17 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise RequestError(f"the folder {path.absolute().parent} does not exist")
 
 
+def refuse_input(path: Path, *inputs: Path) -> None:
+    """Refuse an output that is one of the inputs: no command changes what it was given.
+
+    Raises:
+        RequestError: ``path`` is one of ``inputs``.
+    """
+    for given in inputs:
+        if path.exists() and given.exists() and path.samefile(given):
+            raise RequestError(f"{path} is the input, which is not replaced; give another output")
+
+
 @contextmanager
 def replacing(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary sibling to write to; it takes the name ``path`` only when all went well.

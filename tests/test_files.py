@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rnnport.errors import OutputExistsError, RequestError, WriteError
@@ -95,3 +96,26 @@ def test_a_full_disk_behind_stdout_is_one_line_and_exit_3(command):
 def test_a_device_is_not_replaced_by_a_file():
     with pytest.raises(RequestError, match="not a regular file"):
         refuse_existing(Path("/dev/null"), overwrite=True)
+
+
+GOLDEN = Path(__file__).parent / "golden" / "format_1.onnx"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["infer", "m.onnx", "--input", "x.npy", "-o", "x.npy"],
+        ["annotate", "m.onnx", "-o", "m.onnx"],
+        ["check", "m.onnx", "--fix", "-o", "m.onnx"],
+        ["verify", "m.onnx", "--against", "m.onnx", "--report", "m.onnx"],
+    ],
+)
+def test_no_command_writes_over_its_input(arguments, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(GOLDEN.read_bytes())
+    np.save(tmp_path / "x.npy", np.zeros((1, 2, 2), np.float32))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    command = [sys.executable, "-m", "rnnport", *arguments, "--overwrite"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "is the input, which is not replaced" in done.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

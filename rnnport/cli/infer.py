@@ -65,10 +65,12 @@ def infer(
 def _answer(
     model: Path, source: Path, output: Path | None, device: str, batch_size: int, overwrite: bool
 ) -> None:
+    from rnnport.files import refuse_input
     from rnnport.pipeline.answer_files import refuse_output, write_answers, write_csv
     from rnnport.pipeline.infer import infer as answer
 
     if output is not None:
+        refuse_input(output, model, source)
         refuse_output(output, overwrite)
     with progress(source.name) as tell:
         answers = answer(

@@ -45,9 +45,10 @@ def verify(
     Exit code 1: something disagrees; 3: an engine that was asked for is not there.
     """
     if report is not None:
-        from rnnport.files import refuse_existing
+        from rnnport.files import refuse_existing, refuse_input
         from rnnport.parity.html import write_page
 
+        refuse_input(report, model, against)
         refuse_existing(report, overwrite)
     from rnnport.pipeline.verify import verify as run
 
@@ -61,10 +62,10 @@ def verify(
         time=time,
         watch=_show_progress,
     )
+    print(outcome.to_json() if json else outcome)  # before a report that may not be writable
     if report is not None:
         write_page(outcome, report, overwrite)
         print(f"report: {report}", file=sys.stderr)
-    print(outcome.to_json() if json else "\n".join(outcome.lines()))
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
 

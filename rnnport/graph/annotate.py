@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from rnnport.errors import RequestError, RnnportError, UnsupportedModelError, WriteError
-from rnnport.files import refuse_existing, replacing
+from rnnport.files import refuse_existing, refuse_input, replacing
 from rnnport.graph.inference import holds_lengths, row_lengths, tensor_specs
 from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import require_sound
@@ -53,6 +53,7 @@ def annotate_file(
         ModelFileError: the file is not an ONNX model, or makes no sense.
         OutputExistsError, WriteError: the output cannot be written.
     """
+    refuse_input(Path(output), Path(path))
     refuse_existing(Path(output), overwrite)
     model = load_proto(path)
     require_sound(model, os.fspath(path))
