@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from rnnport.errors import RequestError, RnnportError
 from rnnport.porting.calls import RecurrentCall, RecurrentMode
+from rnnport.porting.found_states import find_kept
 from rnnport.porting.keeping import replayed
-from rnnport.porting.kept import KeptTensor, Place, find_kept, held
+from rnnport.porting.kept import KeptTensor, Place, held
 from rnnport.porting.projection import inverse_projections
 from rnnport.porting.signature import Signature
 from rnnport.porting.states import state_names
