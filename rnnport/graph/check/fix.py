@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from rnnport.errors import CheckFailedError, UnsupportedModelError, WriteError
-from rnnport.files import refuse_existing, refuse_input, replacing
+from rnnport.files import refuse_existing, replacing
 from rnnport.graph.check.proof import prove
 from rnnport.graph.check.rule import Effect, Finding, Rule
 from rnnport.graph.check.run import findings
@@ -56,7 +56,6 @@ def fix_file(
         ModelFileError: the file is not an ONNX model, or makes no sense.
         OutputExistsError, WriteError: the output cannot be written.
     """
-    refuse_input(Path(output), Path(path))
     refuse_existing(Path(output), overwrite)
     as_it_lies = findings(open_reading(path), rules, targets)
     model = load_proto(path)
