@@ -7,9 +7,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from rnnport.errors import MissingExtraError
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.utils import _pytree as pytree
+except (
+    ImportError
+) as error:  # rnnport.Recurrent is a public name: whoever lacks torch meets it here
+    raise MissingExtraError("torch", "train", "running a cell over time") from error
 
 Tensors = Sequence[Tensor]
 

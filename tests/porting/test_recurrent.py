@@ -1,6 +1,8 @@
 """``Recurrent`` runs any cell as torch runs its own layers, trains, and exports as one Scan."""
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -392,3 +394,20 @@ def test_a_python_loop_over_time_is_refused_with_the_wrapper_that_replaces_it(
     else:
         assert ("runs LSTMCell cell step by step" in message) is cell
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_torch_the_missing_extra_is_named():
+    code = """
+import sys
+sys.modules["torch"] = None
+import rnnport
+try:
+    rnnport.Recurrent
+except rnnport.RnnportError as error:
+    print(error)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "needs the package 'torch'" in result.stdout
+    assert "rnnport[train]" in result.stdout
