@@ -57,6 +57,9 @@ class Verification:
         yield from (f"{self.model}: {difference}" for difference in self.promises)
         yield self.verdict()
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
     def verdict(self) -> str:
         """The outcome in one sentence."""
         names = ", ".join(report.candidate for report in self.reports)

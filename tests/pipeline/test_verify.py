@@ -85,6 +85,27 @@ def test_the_report_is_one_page_that_needs_no_network(files, tmp_path):
     assert not any(word in text for word in ("<script", "<link", "src=", "@import", "url(http"))
 
 
+def test_a_report_that_the_disk_has_no_room_for_loses_no_outcome(files, tmp_path):
+    resource = pytest.importorskip("resource", reason="no limit on the size of a file")
+    page = tmp_path / "report.html"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # bytes
+    try:
+        done = command(files / "a.onnx", "--against", files / "b.onnx", "--report", page)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.exit_code == 3
+    assert "report.html could not be written" in done.stderr
+    assert "ok:" in done.stdout
+    assert not list(tmp_path.glob("*report*"))
+
+
+def test_a_verification_prints_as_its_lines(files):
+    outcome = rnnport.verify(files / "a.onnx", files / "b.onnx")
+    assert str(outcome).splitlines() == list(outcome.lines())
+    assert str(outcome).endswith(outcome.verdict())
+
+
 def test_an_existing_report_is_refused_before_any_work(files, tmp_path):
     page = tmp_path / "report.html"
     page.write_text("mine")
