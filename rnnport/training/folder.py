@@ -28,6 +28,7 @@ HISTORY = "history.csv"
 CHECKPOINT = "checkpoint.ckpt"
 LOSS_PLOT = "loss.png"
 ANSWER_PLOTS = {"classify": "confusion.png", "forecast": "forecast.png"}
+EXPORTED = ("model.onnx", "model.stream.onnx")  # where rnnport export writes without -o
 FILES = (MODEL, RECIPE, METRICS, HISTORY, CHECKPOINT, LOSS_PLOT, *ANSWER_PLOTS.values())
 
 
@@ -62,12 +63,15 @@ def refuse_used(folder: Path, *, resume: bool, overwrite: bool) -> None:
 def prepare(folder: Path, recipe: Recipe) -> None:
     """Make the folder, remove a former run's own files (no others), write the recipe.
 
+    The models exported into it go too: beside the new weights they would pass for theirs.
+
     Raises:
         WriteError: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
+        former = (folder / RECIPE).is_file()  # without it, a model there is not a run's
+        for name in (*FILES, *(EXPORTED if former else ())):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(f"{folder} cannot be written: {error.strerror or error}") from error

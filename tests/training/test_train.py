@@ -186,6 +186,19 @@ def test_overwriting_replaces_a_run_and_no_file_of_others(tmp_path):
     assert len(history(folder)) == 1
 
 
+def test_overwriting_removes_the_models_that_were_exported_from_the_former_weights(tmp_path):
+    path = write_sequences(tmp_path / "x.npz")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    recipe = build(classify_document(path, epochs=1), "x")
+    (folder / "model.onnx").write_text("mine: there was no run here")
+    train(recipe, folder, overwrite=True)
+    assert (folder / "model.onnx").exists()
+    (folder / "model.stream.onnx").write_text("of the former weights")
+    train(recipe, folder, overwrite=True)
+    assert not list(folder.glob("*.onnx"))
+
+
 def test_data_that_does_not_fit_leaves_no_folder(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         train(build(classify_document(tmp_path / "none.npz"), "x"), tmp_path / "run")
