@@ -1,5 +1,5 @@
 """``python -m rnnport`` is the ``rnnport`` program."""
 
-from rnnport.cli.main import main
+from rnnport.cli.entry import main
 
 main()
