@@ -20,6 +20,13 @@ from rnnport.training.run import load_run
 from rnnport.training.train import train
 
 EPOCHS = 14
+# the child takes Ctrl-C even where this process, and so its children, ignore it (nohup, some CI)
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from rnnport.cli.entry import main
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,7 @@ def assert_same_run(folder, straight):
 def start(recipe, folder, tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(tomli_w.dumps(recipe.to_dict()))
-    command = [sys.executable, "-m", "rnnport", "train", str(path), "-o", str(folder)]
+    command = [sys.executable, "-c", PROGRAM, "train", str(path), "-o", str(folder)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
