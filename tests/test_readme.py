@@ -28,6 +28,8 @@ def workplace(tmp_path_factory):
     day = np.sin(np.arange(len(hours)) * 2 * np.pi / 24)
     price = 100 + 10 * day + np.random.default_rng(0).normal(size=len(hours))
     lines = [f"{hour},{value:.3f},{-value:.1f}" for hour, value in zip(hours, price, strict=True)]
+    (python,) = (block for language, block in BLOCKS if "class Tagger" in block)
+    (folder / "tagger.py").write_text(python.split("tagger = Tagger()")[0])
     (folder / "my.csv").write_text("\n".join(["time,price,demand", *lines]) + "\n")
     return folder
 
