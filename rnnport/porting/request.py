@@ -94,7 +94,7 @@ def read_request(
     shapes = read_axes(example, calls, wishes.axes())
     contexts: tuple[Context, ...] = ()
     if wishes.stream:
-        _refuse_bidirectional(calls)
+        _refuse_unstreamable(calls)
         contexts = Rehearsal(module, signature, example, shapes, probed.kept).contexts()
     carried = Carried(probed.kept, contexts)
     states = lifted_states(calls, carried) if wishes.stream else ()
@@ -155,8 +155,13 @@ def _promised(
     )
 
 
-def _refuse_bidirectional(calls: Sequence[ProbedCall]) -> None:
+def _refuse_unstreamable(calls: Sequence[ProbedCall]) -> None:
+    """Refuse a call that no state can carry; it is blamed before what it does inside is."""
     for call in calls:
+        if call.obstacle:
+            raise UnsupportedModelError(
+                f"{call.label} {call.obstacle}; export it without streaming"
+            )
         if call.bidirectional:
             raise UnsupportedModelError(
                 f"the bidirectional {ONNX_NAME[call.kind]} of {call.label} cannot stream: its "
@@ -175,10 +180,6 @@ def lifted_states(calls: Sequence[ProbedCall], carried: Carried = NOTHING) -> tu
     """
     states = [*map(_kept_state, carried.kept), *map(_context_state, carried.contexts)]
     for call in calls:
-        if call.obstacle:
-            raise UnsupportedModelError(
-                f"{call.label} {call.obstacle}; export it without streaming"
-            )
         if call.given and not call.taken:
             continue  # computed in forward: from another layer, say
         names = zip(lifting.input_names(call.names), lifting.output_names(call.names), strict=True)
