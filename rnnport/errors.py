@@ -22,6 +22,8 @@ A message says what was found, what was expected, and the command or option that
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = [
     "CheckFailedError",
     "DataError",
@@ -99,6 +101,21 @@ class SpecVersionError(UnavailableError):
 class MissingExtraError(UnavailableError):
     """An optional package is not installed; ``instead`` is another extra that brings it."""
 
+    EXTRAS: ClassVar[dict[str, str]] = {  # package → the extra that brings it
+        "torch": "train",
+        "lightning": "train",
+        "onnxscript": "train",
+        "onnx_ir": "train",
+        "safetensors": "train",
+        "tomli_w": "train",
+        "onnx": "onnx",
+        "matplotlib": "onnx",
+        "pyarrow": "data",
+        "pooch": "data",
+        "sklearn": "data",
+        "rich": "data",
+    }
+
     def __init__(
         self, package: str, extra: str, purpose: str, *, instead: str | None = None
     ) -> None:
@@ -109,6 +126,13 @@ class MissingExtraError(UnavailableError):
         )
         self.package = package
         self.extra = extra
+
+    @classmethod
+    def of(cls, error: ImportError, purpose: str) -> Exception:
+        """What to raise for a failed import: an extra's package by its extra, else ``error``."""
+        package = (error.name or "").split(".")[0]
+        extra = cls.EXTRAS.get(package)
+        return error if extra is None else cls(package, extra, purpose)
 
 
 class DeviceError(UnavailableError):

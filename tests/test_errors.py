@@ -34,3 +34,12 @@ def test_a_missing_extra_names_the_package_and_the_command_that_installs_it():
     error = errors.MissingExtraError("pyarrow", "data", "reading a CSV file")
     assert "pyarrow" in str(error)
     assert "pip install 'rnnport[data]'" in str(error)
+
+
+def test_a_failed_import_of_no_extra_s_package_stays_itself():
+    own = ModuleNotFoundError("No module named 'mine'", name="mine")
+    assert errors.MissingExtraError.of(own, "training") is own
+    theirs = ModuleNotFoundError("No module named 'torch'", name="torch.nn")
+    made = errors.MissingExtraError.of(theirs, "training")
+    assert isinstance(made, errors.MissingExtraError)
+    assert made.extra == "train"

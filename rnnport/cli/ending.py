@@ -15,21 +15,6 @@ from rnnport.errors import MissingExtraError, RnnportError, WriteError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# the extra that brings a package, for a command that needs it and does not find it
-EXTRAS = {
-    "torch": "train",
-    "lightning": "train",
-    "onnxscript": "train",
-    "onnx_ir": "train",
-    "safetensors": "train",
-    "tomli_w": "train",
-    "onnx": "onnx",
-    "matplotlib": "onnx",
-    "pyarrow": "data",
-    "pooch": "data",
-    "sklearn": "data",
-    "rich": "data",
-}
 DEBUG = "RNNPORT_DEBUG"
 INTERRUPTED = 130
 
@@ -69,7 +54,4 @@ def _needing_extras(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     try:
         return command(*args, **kwargs)
     except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package not in EXTRAS:
-            raise
-        raise MissingExtraError(package, EXTRAS[package], "this command") from error
+        raise MissingExtraError.of(error, "this command") from error

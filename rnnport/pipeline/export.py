@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from rnnport.porting.report import ExportReport
 
-_EXTRAS = {"torch": "train", "onnxscript": "train", "onnx_ir": "train", "onnx": "train"}
 _DEFAULT_OPSET = 18
 
 
@@ -46,7 +45,7 @@ def export(
     try:
         from rnnport.porting.export import export_module
     except ImportError as error:
-        raise _missing(error) from error
+        raise MissingExtraError.of(error, "exporting") from error
     if isinstance(source, str | Path):
         given = {"args": args, "kwargs": kwargs, "inputs": inputs, "outputs": outputs}
         _refuse_given(given | {"lengths": lengths})
@@ -105,7 +104,7 @@ def export_factory(
         from rnnport.porting.input_spec import lengths_among, make_example, read_inputs
         from rnnport.porting.loading import load_weights, make_module
     except ImportError as error:
-        raise _missing(error) from error
+        raise MissingExtraError.of(error, "exporting") from error
     name = factory_name(source)
     if name is None:
         raise RequestError(f"{source} names no factory; expected file.py:factory")
@@ -183,10 +182,3 @@ def _refuse_given(given: Mapping[str, Any]) -> None:
         raise RequestError(
             f"a run folder brings its own {', '.join(names)}; they are for exporting a module"
         )
-
-
-def _missing(error: ImportError) -> Exception:
-    package = (error.name or "").split(".")[0]
-    if package not in _EXTRAS:
-        return error
-    return MissingExtraError(package, _EXTRAS[package], "exporting")

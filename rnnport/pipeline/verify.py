@@ -135,8 +135,7 @@ def _run(path: Path, own: ModelSpec | None, folder: Path) -> _Reference:
         from rnnport.porting.oracle import TorchEngine
         from rnnport.training.run import load_run
     except ImportError as error:
-        package = (error.name or "torch").split(".")[0]
-        raise MissingExtraError(package, "train", f"verifying against {folder}") from error
+        raise MissingExtraError.of(error, f"verifying against {folder}") from error
     run = load_run(folder)
     spec = run.spec if own is None else _promised(run.spec, own)
     require_same_interface(own or _infer(path), run.spec, str(folder), states=False)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rnnport.parity.report import ParityReport
-from rnnport.spec import ModelSpec, TensorSpec
+from rnnport.spec import ModelSpec, TensorSpec, TimeSpec
 
 SCHEMA_VERSION = 1
 _RECURRENT = ("LSTM", "GRU", "RNN", "Scan")
@@ -40,6 +40,8 @@ class ExportReport:
         for state in self.spec.states:
             axes = ", ".join(map(str, state.shape))
             yield f"  state    {state.input} → {state.output} [{axes}]"
+        if self.spec.time != TimeSpec():
+            yield f"  time     {_times(self.spec.time)}"
         yield f"  nodes    {sum(self.nodes.values())}, of them {recurrent}"
         if self.parity is None:
             yield "  parity   not checked"
@@ -67,3 +69,10 @@ class ExportReport:
 
 def _shown(tensor: TensorSpec) -> str:
     return f"{tensor.name}: {tensor.dtype}[{', '.join(map(str, tensor.shape))}]"
+
+
+def _times(time: TimeSpec) -> str:
+    """The numbers of steps that a call accepts, where they are not all."""
+    most = "or more" if time.max is None else f"to {time.max}"
+    multiple = f", multiples of {time.multiple}" if time.multiple > 1 else ""
+    return f"{time.min} {most} steps{multiple}; the file is proved for these alone"

@@ -36,7 +36,7 @@ try:
     from rnnport.training.lesson import Lesson
     from rnnport.training.plots import plot_answers, plot_loss
 except ImportError as missing:
-    raise MissingExtraError(missing.name or "lightning", "train", "training") from missing
+    raise MissingExtraError.of(missing, "training") from missing
 
 SCHEMA_VERSION = 1
 
