@@ -1,0 +1,1 @@
+"""Smaller twins of recurrent files, and the account of what was done to which node."""
