@@ -46,12 +46,12 @@ def compare_arrays(
     A NaN on either side, an infinity that the other side lacks, another dtype or another shape is
     a failure whatever the tolerance.
     """
-    problem = _mismatch(reference, candidate)
+    problem = mismatch(reference, candidate)
     if problem is not None:
         return failed(place, problem, reference.size)
     if reference.size == 0:
         return Comparison(place.case, place.way, place.output)
-    errors = _errors(reference, candidate)
+    errors = absolute_errors(reference, candidate)
     bounds, widened = _bounds(reference, tolerance, precise)
     worst = _worst(reference, candidate, errors, bounds)
     profile, first = _over_time(place.time_axis, errors, bounds)
@@ -74,7 +74,8 @@ def failed(place: Place, problem: str, elements: int = 0) -> Comparison:
     return Comparison(place.case, place.way, place.output, elements, problem)
 
 
-def _mismatch(reference: Array, candidate: Array) -> str | None:
+def mismatch(reference: Array, candidate: Array) -> str | None:
+    """What no tolerance excuses: another dtype or shape, NaN, an infinity that one side lacks."""
     if candidate.dtype != reference.dtype:
         return f"dtype {candidate.dtype} instead of {reference.dtype}"
     if candidate.shape != reference.shape:
@@ -96,7 +97,7 @@ def _mismatch(reference: Array, candidate: Array) -> str | None:
     return None
 
 
-def _errors(reference: Array, candidate: Array) -> NDArray[np.float64]:
+def absolute_errors(reference: Array, candidate: Array) -> NDArray[np.float64]:
     """Absolute errors; equal infinities differ by nothing, unequal whole numbers by 1 or more."""
     unequal = reference != candidate
     if reference.dtype.kind not in "biuf":
@@ -108,7 +109,8 @@ def _errors(reference: Array, candidate: Array) -> NDArray[np.float64]:
     return np.asarray(np.where(unequal, distance, 0.0), dtype=np.float64)
 
 
-def _magnitude(reference: Array) -> NDArray[np.float64]:
+def magnitude(reference: Array) -> NDArray[np.float64]:
+    """Absolute values; 0 for infinities and for whole numbers and flags."""
     if reference.dtype.kind != "f":
         return np.zeros(reference.shape)
     return np.asarray(np.nan_to_num(np.abs(reference.astype(np.float64)), posinf=0.0))
@@ -120,7 +122,7 @@ def _bounds(
     """Each element's bound, and the bound from rounding where it is the larger one somewhere."""
     if reference.dtype.kind != "f":
         return np.zeros(reference.shape), None
-    bounds = tolerance.atol + tolerance.rtol * _magnitude(reference)
+    bounds = tolerance.atol + tolerance.rtol * magnitude(reference)
     if precise is None or precise.shape != reference.shape:
         return bounds, None
     with np.errstate(invalid="ignore"):
@@ -149,7 +151,7 @@ def _worst(reference: Array, candidate: Array, errors: Array, bounds: Array) -> 
 def _needed_atol(reference: Array, errors: Array, floor: float, tolerance: Tolerance) -> float:
     if reference.dtype.kind != "f":  # nothing but equal is right
         return float("inf") if errors.any() else 0.0
-    needed = np.where(errors <= floor, 0.0, errors - tolerance.rtol * _magnitude(reference))
+    needed = np.where(errors <= floor, 0.0, errors - tolerance.rtol * magnitude(reference))
     return float(needed.max(initial=0.0))
 
 

@@ -12,6 +12,10 @@ from rnnport.spec import ModelSpec, TimeSpec
 
 BATCHES = (1, 2, 7)
 DEFAULT_TIME = 10
+DRIFT_STEPS = 1000  # that a streaming file is followed for
+DRIFT_CHUNK = 20  # steps of each call on the way
+DRIFT_ROWS = 32
+DRIFT_REPEATS = 4
 MOST_SINGLE_STEPS = (
     16  # a longer sequence is not also cut into single steps: it would cost too much
 )
@@ -74,11 +78,12 @@ def grid(spec: ModelSpec, seed: int = 0, time: int | None = None) -> tuple[Case,
     as it is. The same spec and seed give the same cases.
     """
     draw = random.Random(seed)
+    typical = time or _usual_time(spec)
     options = [
         option
         for option in itertools.product(
             _batches(spec),
-            _times(spec, time or _usual_time(spec)),
+            _times(spec, (1, 2, typical, 3 * typical)),
             ("full", "ragged") if spec.lengths else (None,),
             ("zero", "random") if spec.streaming else ("zero",),
             ("none", "first", "last", "single", "three") if spec.streaming else ("none",),
@@ -98,6 +103,32 @@ def grid(spec: ModelSpec, seed: int = 0, time: int | None = None) -> tuple[Case,
         for batch, steps, kind, states, split in chosen
     )
     return tuple(dict.fromkeys(cases))
+
+
+def drift_cases(spec: ModelSpec, seed: int = 0, time: int | None = None) -> tuple[Case, ...]:
+    """Cases that show how far a lossy file strays; the same spec and seed give the same cases.
+
+    A streaming file runs over 1,000 steps in equal chunks. Any other runs whole at the times T and
+    3T (``time`` is T; see :func:`grid`), over rows enough to count decisions, half of the cases
+    with rows of different lengths where the file takes lengths.
+    """
+    draw = random.Random(seed)
+    batched = any(tensor.batch_axis is not None for tensor in spec.data_inputs())
+    batch = spec.fixed_batch() or (DRIFT_ROWS if batched else 1)
+    if spec.streaming:
+        chunk = _times(spec, (DRIFT_CHUNK,))[0]
+        pieces = -(-DRIFT_STEPS // chunk)
+        few = spec.fixed_batch() or min(batch, DRIFT_REPEATS)
+        return (Case(few, chunk * pieces, None, (chunk,) * pieces, seed=draw.randrange(2**32)),)
+    cases, typical = [], time or _usual_time(spec)
+    for steps in _times(spec, (typical, 3 * typical)):
+        for repeat in range(DRIFT_REPEATS):
+            kind = (
+                None if spec.lengths is None else "ragged" if repeat % 2 and steps > 1 else "full"
+            )
+            lengths = _lengths(kind, batch, steps, True, _step(spec.time), draw)
+            cases.append(Case(batch, steps, lengths, seed=draw.randrange(2**32)))
+    return tuple(cases)
 
 
 Option = tuple[int, int, str | None, str, str]
@@ -146,13 +177,12 @@ def _batches(spec: ModelSpec) -> tuple[int, ...]:
     return BATCHES if batched else (1,)
 
 
-def _times(spec: ModelSpec, typical: int) -> tuple[int, ...]:
+def _times(spec: ModelSpec, wanted: Iterable[int]) -> tuple[int, ...]:
     for tensor in spec.data_inputs():
         if tensor.time_axis is not None and isinstance(tensor.shape[tensor.time_axis], int):
             return (int(tensor.shape[tensor.time_axis]),)
     if all(tensor.time_axis is None for tensor in spec.data_inputs()):
         return (1,)
-    wanted = (1, 2, typical, 3 * typical)
     return tuple(sorted({_nearest(steps, spec.time) for steps in wanted}))
 
 
