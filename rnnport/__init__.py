@@ -10,6 +10,7 @@ from rnnport.errors import RnnportError
 if TYPE_CHECKING:
     from rnnport.parity.report import ParityReport
     from rnnport.pipeline.export import export
+    from rnnport.pipeline.quantize import quantize
     from rnnport.pipeline.verify import verify
     from rnnport.porting.recurrent import Recurrent
     from rnnport.runtime.session import Session, load
@@ -27,6 +28,7 @@ __all__ = [
     "__version__",
     "export",
     "load",
+    "quantize",
     "verify",
 ]
 
@@ -38,6 +40,7 @@ _LATE = {
     "Stream": "rnnport.runtime.stream",
     "export": "rnnport.pipeline.export",
     "load": "rnnport.runtime.session",
+    "quantize": "rnnport.pipeline.quantize",
     "verify": "rnnport.pipeline.verify",
 }
 

@@ -16,6 +16,7 @@ from rnnport.cli.evaluate import evaluate
 from rnnport.cli.export import export
 from rnnport.cli.infer import infer
 from rnnport.cli.inspect import inspect
+from rnnport.cli.quantize import quantize
 from rnnport.cli.train import train
 from rnnport.cli.verify import verify
 
@@ -55,6 +56,7 @@ app.command("verify")(verify)
 app.command("inspect")(inspect)
 app.command("check")(check)
 app.command("annotate")(annotate)
+app.command("quantize")(quantize)
 app.command("train")(train)
 
 

@@ -55,16 +55,21 @@ def page(verification: Verification) -> str:
         f'<div class="verdict {kind}">{escape(verification.verdict())}</div>',
         *(_section(report, index) for index, report in enumerate(verification.reports)),
         *(
-            f"<section><h2>{escape(missing.engine)}</h2>{_badge('did not run', 'open')}"
+            f"<section><h2>{escape(missing.engine)}</h2>{badge('did not run', 'open')}"
             f"<p>{escape(missing.reason)}</p></section>"
             for missing in verification.missing
         ),
         f'<p class="quiet">{_facts(verification)}</p>',
     ]
+    return document(verification.verdict(), body)
+
+
+def document(title: str, body: Iterable[str]) -> str:
+    """A whole page of the parts of its body."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>rnnport: {escape(verification.verdict())}</title><style>{CSS}</style></head>"
+        f"<title>rnnport: {escape(title)}</title><style>{CSS}</style></head>"
         f"<body><main>{''.join(body)}</main></body></html>\n"
     )
 
@@ -73,16 +78,16 @@ def _section(report: ParityReport, index: int) -> str:
     title = f"{report.candidate} against {report.reference}"
     parts = [
         f"<h2>{escape(title)}</h2>",
-        f"<p>{_badge('ok', 'good') if report.ok else _badge('FAILED', 'bad')} "
+        f"<p>{badge('ok', 'good') if report.ok else badge('FAILED', 'bad')} "
         f"{escape(report.summary())}</p>",
         f'<p class="quiet">Each element within {report.atol:g} + {report.rtol:g} · |reference|.'
         "</p>",
-        _list("What to know", report.remarks()),
+        bullets("What to know", report.remarks()),
         _failures(report),
         "<h3>Cases</h3>",
         _table(report.groups()),
-        _figure("Nearness to the bound", error_by_group(report, f"group{index}")),
-        _figure("Error over time", error_over_time(report, f"time{index}")),
+        figure("Nearness to the bound", error_by_group(report, f"group{index}")),
+        figure("Error over time", error_over_time(report, f"time{index}")),
     ]
     return f"<section>{''.join(parts)}</section>"
 
@@ -104,8 +109,8 @@ def _row(group: Group) -> str:
         f"{group.refused or ''}",
     )
     cells = "".join(f"<td class=n>{number}</td>" for number in numbers)
-    badge = _badge(group.verdict, BADGES[group.verdict])
-    return f"<tr><td>{escape(group.name)}</td><td>{badge}</td>{cells}</tr>"
+    mark = badge(group.verdict, BADGES[group.verdict])
+    return f"<tr><td>{escape(group.name)}</td><td>{mark}</td>{cells}</tr>"
 
 
 def _failures(report: ParityReport) -> str:
@@ -115,19 +120,22 @@ def _failures(report: ParityReport) -> str:
         listed.append(f"and {more} more")
     if report.needed_atol is not None and report.failures:
         listed.insert(0, f"An absolute tolerance of {report.needed_atol:.2g} would have passed.")
-    return _list("What disagrees, the worst first", listed)
+    return bullets("What disagrees, the worst first", listed)
 
 
-def _list(title: str, texts: Iterable[str]) -> str:
+def bullets(title: str, texts: Iterable[str]) -> str:
+    """A titled list, or nothing where there is nothing to list."""
     items = "".join(f"<li>{escape(text)}</li>" for text in texts)
     return f"<h3>{escape(title)}</h3><ul>{items}</ul>" if items else ""
 
 
-def _figure(title: str, svg: str) -> str:
+def figure(title: str, svg: str) -> str:
+    """A titled plot, or nothing where there is none."""
     return f"<h3>{escape(title)}</h3><figure>{svg}</figure>" if svg else ""
 
 
-def _badge(text: str, kind: str) -> str:
+def badge(text: str, kind: str) -> str:
+    """A short verdict on a coloured ground: good, bad or open."""
     return f'<span class="badge {kind}">{escape(text)}</span>'
 
 

@@ -48,14 +48,14 @@ def error_over_time(report: ParityReport, salt: str) -> str:
     lines = _profiles(report)
     if not lines:
         return ""
-    return _svg(lambda: _draw_over_time(report, lines), salt)
+    return svg(lambda: _draw_over_time(report, lines), salt)
 
 
 def error_by_group(report: ParityReport, salt: str) -> str:
     """How near each group of cases came to its bound; SVG or nothing."""
     if not report.comparisons:
         return ""
-    return _svg(lambda: _draw_by_group(report), salt)
+    return svg(lambda: _draw_by_group(report), salt)
 
 
 def _profiles(report: ParityReport) -> dict[tuple[str, str], NDArray[np.float64]]:
@@ -122,7 +122,7 @@ def _in_words(excess: float) -> str:
     return " equal" if excess == 0.0 else f" {excess:.2g}"
 
 
-def _svg(draw: Callable[[], Figure], salt: str) -> str:
+def svg(draw: Callable[[], Figure], salt: str) -> str:
     """Text drawn as paths, no date, ids that differ between the plots of one page."""
     with mpl.rc_context({**STYLE, "svg.hashsalt": salt, "svg.fonttype": "path"}):
         stream = io.StringIO()

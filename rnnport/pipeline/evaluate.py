@@ -27,6 +27,7 @@ SCHEMA_VERSION = 1
 Note = Callable[[str], None]
 SPLITS = (*PARTS, "all")
 Progress = Callable[[int, int], None]  # rows done, rows in all
+Observe = Callable[[Array], None]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def evaluate(
     batch_size: int = 256,
     note: Note | None = None,
     progress: Progress | None = None,
+    observe: Observe | None = None,
 ) -> Evaluation:
     """Measure a model file on a part of a data set, split as it was for training.
 
@@ -79,6 +81,7 @@ def evaluate(
         batch_size: sequences or windows in one call; the metrics do not depend on it.
         note: told which device was taken and why, and what a reader of the figures should know.
         progress: told how many sequences or windows are done, of how many.
+        observe: given the answers ``[n, …]`` of each batch, in the data's order.
 
     Raises:
         RequestError: an option is wrong.
@@ -99,7 +102,8 @@ def evaluate(
             f"run of rnnport train do: {', '.join(_MEASURES)}. 'rnnport infer' gives the answers "
             "of any file"
         )
-    found, metrics = _MEASURES[spec.task](session, data, split, batch_size, progress)
+    watch = _Watch(progress or (lambda done, of: None), observe or (lambda answers: None))
+    found, metrics = _MEASURES[spec.task](session, data, split, batch_size, watch)
     notes = _notes(spec, found)
     for text in notes:
         tell(text)
@@ -116,8 +120,14 @@ def evaluate(
     )
 
 
+@dataclass(frozen=True)
+class _Watch:
+    progress: Progress
+    observe: Observe
+
+
 def _classify(
-    session: Session, source: str, split: str, batch_size: int, progress: Progress | None
+    session: Session, source: str, split: str, batch_size: int, watch: _Watch
 ) -> tuple[ClassifyData, dict[str, Any]]:
     spec = session.spec
     data = load_classify(source, validation=_validation_share(spec))
@@ -134,12 +144,13 @@ def _classify(
         rows = part.take(slice(start, start + batch_size))
         scores = answer_rows(session, rows.x, rows.lengths)
         confusion += confusion_counts(y[start : start + batch_size], scores, spec.classes)
-        _tell(progress, start + len(rows), len(part))
+        watch.observe(scores)
+        watch.progress(start + len(rows), len(part))
     return data, classification_metrics(confusion)
 
 
 def _forecast(
-    session: Session, source: str, split: str, batch_size: int, progress: Progress | None
+    session: Session, source: str, split: str, batch_size: int, watch: _Watch
 ) -> tuple[ForecastData, dict[str, Any]]:
     series = session.spec.series
     if series is None:
@@ -155,7 +166,8 @@ def _forecast(
         x, y = gather(values, batch, series.lookback, series.horizon)
         forecast = answer_rows(session, x.astype(np.float32))
         sums.append(forecast_sums(y[:, :, targets], forecast))
-        _tell(progress, first + len(batch), len(starts))
+        watch.observe(forecast)
+        watch.progress(first + len(batch), len(starts))
     return data, forecast_metrics(sum(sums[1:], start=sums[0]), series)
 
 
@@ -211,8 +223,3 @@ def _notes(spec: ModelSpec, data: ClassifyData | ForecastData) -> tuple[str, ...
         f"this is not the data that the model was trained on (sha256 {data.sha256[:12]}…, not "
         f"{str(known)[:12]}…); if all of it is new to the model, --split all measures all of it",
     )
-
-
-def _tell(progress: Progress | None, done: int, of: int) -> None:
-    if progress is not None:
-        progress(done, of)

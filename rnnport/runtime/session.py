@@ -114,7 +114,7 @@ class Session:
             DataError: a name, dtype, shape, time or length does not fit the file.
             UnavailableError: the engine failed while it ran.
         """
-        return self.engine.run(self._checked(feeds))
+        return self.engine.run(self.prepared(feeds))
 
     def stream(self, batch: int = 1) -> Stream:
         """Begin streams of single steps or pieces, ``batch`` of them side by side.
@@ -124,7 +124,12 @@ class Session:
         """
         return Stream(self.engine, batch)
 
-    def _checked(self, feeds: Arrays) -> dict[str, Array]:
+    def prepared(self, feeds: Arrays) -> dict[str, Array]:
+        """Every graph input by name as the engine takes it; what :meth:`run` feeds, not yet run.
+
+        Raises:
+            DataError: a name, dtype, shape, time or length does not fit the file.
+        """
         inputs.named(feeds, self._tensors)
         ready: dict[str, Array] = {}
         for tensor in self._data:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from onnx import TensorProto, helper
 
 from rnnport.graph.quantize.account import NodeAccount
 from rnnport.graph.quantize.small import Parts, Small
-from rnnport.graph.rewrite import Names, insert_after, set_input, set_output
 from rnnport.graph.scopes import Node, Reading, Scope
 
 LEAST_ELEMENTS = 1024  # below, the scales and nodes cost more than what is saved
@@ -18,7 +16,7 @@ Shrink = Callable[[np.ndarray, tuple[int, ...]], Small]
 
 
 def quantize_others(
-    reading: Reading, parts: Parts, names: Names, kept: Iterable[str], shrink: Shrink
+    reading: Reading, parts: Parts, kept: Iterable[str], shrink: Shrink
 ) -> list[NodeAccount]:
     """Give MatMul, Gemm, Conv, ConvTranspose and Gather small weights, in the reading's own model.
 
@@ -32,10 +30,7 @@ def quantize_others(
         assert array is not None, "_weights looked"
         reason = _obstacle(array, scope, name, readers, kept)
         small = None if reason else shrink(array, _axes(*readers[0], array.ndim))
-        if small is not None and all(_is_lookup(node) for node, _ in readers):
-            for node, _ in readers:
-                _look_up_small(node, name, small, parts, names)
-        elif small is not None:
+        if small is not None:
             parts.restore_in_place(scope, name, small)
         sizes = array.nbytes, array.nbytes if small is None else small.nbytes()
         for node, _ in readers:
@@ -66,13 +61,18 @@ def _obstacle(
         return "kept, as asked"
     if array.dtype != np.float32:
         return f"its weights are {array.dtype}, not float32"
-    if array.size < LEAST_ELEMENTS:
+    if not enough(array):
         return f"small: {array.size} weights, under {LEAST_ELEMENTS}"
     if not np.isfinite(array).all():
         return "its weights hold NaN or infinity"
     if name in scope.output_names:
         return "its weights are an output of the graph"
     return ""
+
+
+def enough(array: np.ndarray) -> bool:
+    """Whether a weight is large enough to be worth a small form."""
+    return array.size >= LEAST_ELEMENTS
 
 
 def _axes(node: Node, index: int, ndim: int) -> tuple[int, ...]:
@@ -87,28 +87,3 @@ def _axes(node: Node, index: int, ndim: int) -> tuple[int, ...]:
         axis = int(node.attribute("axis", 0)) % ndim
         return tuple(other for other in range(ndim) if other != axis)
     return tuple(range(1, ndim))
-
-
-def _is_lookup(node: Node) -> bool:
-    return node.op == "Gather" and node.attribute("axis", 0) == 0
-
-
-def _look_up_small(node: Node, name: str, small: Small, parts: Parts, names: Names) -> None:
-    """Gather small rows and make them large afterwards: the table itself stays small in memory."""
-    values, scale = parts.store(node.scope, name, small)
-    answer = node.output(0)
-    rows = names.fresh(f"{answer}.rows")
-    set_input(node, 0, values)
-    set_output(node, 0, rows)
-    if not scale:
-        insert_after(node, [helper.make_node("Cast", [rows], [answer], to=TensorProto.FLOAT)])
-        return
-    cast, scales = names.fresh(f"{answer}.cast"), names.fresh(f"{answer}.scale")
-    insert_after(
-        node,
-        [
-            helper.make_node("Gather", [scale, node.input(1)], [scales], axis=0),
-            helper.make_node("Cast", [rows], [cast], to=TensorProto.FLOAT),
-            helper.make_node("Mul", [cast, scales], [answer]),
-        ],
-    )

@@ -33,10 +33,10 @@ def quantize_recurrent(
     kept, accounts = set(kept), []
     for layer in recurrent_nodes(reading):
         reason = "kept, as asked" if layer.label in kept else _obstacle(layer)
-        before = _nbytes(layer)
+        label, op, before = layer.label, layer.op, _nbytes(layer)
         if reason:
             dtype = layer.dtype or "unknown"
-            accounts.append(NodeAccount(layer.label, layer.op, dtype, "", reason, before, before))
+            accounts.append(NodeAccount(label, op, dtype, "", reason, before, before))
             continue
         small = {role: shrink(_array(layer, role)) for role in ("W", "R")}
         saved = sum(_array(layer, r).nbytes - each.nbytes() for r, each in small.items())
@@ -48,9 +48,7 @@ def quantize_recurrent(
         else:
             _call(layer, function, small, parts)
         form = "weights" if function is None else f"function {DOMAIN}.{function.name}"
-        accounts.append(
-            NodeAccount(layer.label, layer.op, stored, form, "", before, before - saved)
-        )
+        accounts.append(NodeAccount(label, op, stored, form, "", before, before - saved))
     return accounts
 
 

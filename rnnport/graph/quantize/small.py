@@ -1,4 +1,4 @@
-"""Small forms of a weight: int8 with one scale for each output channel, or bfloat16.
+"""Small forms of a weight: int8 with one scale for each output channel, bfloat16 or float16.
 
 A weight takes its small form in one of two places. A function of ours takes the parts themselves;
 for every other operator the weight's own name is made from its parts by Cast and Mul at the head of
@@ -61,8 +61,7 @@ class Parts:
         home = scope.home(name)
         key = (id(home), name)
         if key not in self._stored:
-            suffix = {"int8": "int8", "bfloat16": "bfloat16"}[str(small.values.dtype)]
-            values = self._add(home, f"{name}.{suffix}", small.values)
+            values = self._add(home, f"{name}.{small.values.dtype}", small.values)
             scale = "" if small.scale is None else self._add(home, f"{name}.scale", small.scale)
             self._stored[key] = (values, scale)
         return self._stored[key]

@@ -14,11 +14,11 @@ UNSURE_OPSET = 22
 def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
     """Nodes that ONNX Runtime's CUDA provider has no kernel for, with the reasons."""
     for node in recurrent_nodes(reading):
-        reasons = list(_reasons(node))
-        if reasons:
+        why = list(reasons(node))
+        if why:
             yield Fault(
                 node.label,
-                f"ONNX Runtime moves this {node.op} from CUDA to the CPU: {' and '.join(reasons)}",
+                f"ONNX Runtime moves this {node.op} from CUDA to the CPU: {' and '.join(why)}",
             )
         elif node.node.scope.opset >= UNSURE_OPSET:
             yield Fault(
@@ -28,7 +28,8 @@ def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
             )
 
 
-def _reasons(node: Recurrent) -> Iterator[str]:
+def reasons(node: Recurrent) -> Iterator[str]:
+    """Why ONNX Runtime has no CUDA kernel for a node; nothing where it has one."""
     usual = USUAL_ACTIVATIONS[node.op]
     if any(name not in ("affine", *usual) for name in node.activations) or (
         node.activations[: len(usual)] != usual

@@ -1,0 +1,136 @@
+"""Making a smaller twin of a model file, with an account of what was done and what it cost."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rnnport.errors import RequestError
+from rnnport.files import refuse_existing, refuse_input, replacing
+from rnnport.graph.quantize.cost import drift_of, sensitivity
+from rnnport.graph.quantize.files import finished, notes_on, read_parent, twin_spec, with_spec
+from rnnport.graph.quantize.histograms import histograms
+from rnnport.graph.quantize.report import QuantizeReport
+from rnnport.graph.quantize.rewriting import PRECISIONS, with_small_weights
+from rnnport.graph.quantize.targets import require_kernels
+from rnnport.pipeline.calibration import calibration
+from rnnport.pipeline.judgement import judged, missed, require_budget
+from rnnport.runtime.session import load
+
+Tell = Callable[[str], None]
+
+
+def default_path(path: Path, precision: str) -> Path:
+    """Where the twin goes when nothing else is said: ``model.int8.onnx`` beside the model."""
+    return path.with_suffix(f".{precision}.onnx")
+
+
+def quantize(
+    path: str | Path,
+    output: str | Path | None = None,
+    *,
+    precision: str = "int8",
+    target: str | None = None,
+    calibrate: str | None = None,
+    evaluate: str | None = None,
+    split: str = "test",
+    max_drop: float | None = None,
+    keep: Iterable[str] = (),
+    inline: bool = False,
+    overwrite: bool = False,
+    tell: Tell | None = None,
+) -> QuantizeReport:
+    """Write a smaller twin of a recurrent model file; inputs, outputs and states stay float32.
+
+    An answer of the twin depends on its own input alone: not on who shares the batch, how the
+    sequence is cut, or the number of threads.
+
+    Args:
+        path: the model file, ours or anyone's.
+        output: the file to write; by default ``model.int8.onnx`` beside the model.
+        precision: ``int8`` and ``bf16`` store weights small and compute in float32 on a stock
+            runtime; ``fp16`` computes in float16 on a GPU.
+        target: ``ort-cpu`` or ``ort-cuda``: refuses a precision that has no kernels there.
+        calibrate: data whose ranges let products and convolutions compute in int8; else their
+            weights alone are stored in int8.
+        evaluate: data to measure the task's metrics on, before and after.
+        split: the part of that data.
+        max_drop: how much worse the metric may become, 0.005 for half a percent: points of
+            accuracy for a classifier, growth of the mean squared error for a forecaster.
+        keep: nodes that stay as they are.
+        inline: write plain operators, for runtimes that know no functions.
+        overwrite: replace an existing output.
+        tell: told what is being done.
+
+    Returns:
+        the account; ``ok`` is false, and nothing was written, where ``max_drop`` was missed.
+
+    Raises:
+        RequestError: the request is wrong, the file is quantized already, or it has no recurrent
+            node.
+        CheckFailedError: nothing could be quantized.
+        DataError: the data does not fit the model.
+        ModelFileError: the file is not an ONNX model, or makes no sense.
+        OutputExistsError, WriteError: the output cannot be written.
+    """
+    source = Path(path)
+    goal = default_path(source, precision) if output is None else Path(output)
+    keep, tell = tuple(keep), tell or (lambda what: None)
+    _require_sense(precision, inline, calibrate)
+    require_budget(max_drop, evaluate)
+    refuse_input(goal, source)
+    refuse_existing(goal, overwrite)
+    parent = read_parent(source)
+    require_kernels(parent.reading, precision, target, keep)
+    with tempfile.TemporaryDirectory() as folder:
+        plain, made = Path(folder) / "parent.onnx", Path(folder) / "made.onnx"
+        plain.write_bytes(parent.described())
+        data = None
+        if calibrate is not None:
+            tell(f"reading {calibrate}")
+            data = calibration(load(plain, device="cpu"), calibrate)
+        tell("quantizing")
+        feeds = () if data is None else data.feeds
+        small, accounts = with_small_weights(parent.model, precision, keep, inline, feeds)
+        made.write_bytes(with_spec(small, parent.spec).SerializeToString())
+        tell("measuring the drift")
+        drift = drift_of(plain, made, parent.spec, precision)
+        tell("measuring each recurrent layer alone")
+        alone = sensitivity(plain, parent.spec, precision, keep, Path(folder))
+        judgement = None
+        if evaluate is not None:
+            tell(f"evaluating on {evaluate}")
+            judgement = judged(plain, made, evaluate, split)
+    origin = None if data is None else {"name": data.name, "sha256": data.sha256}
+    content = finished(small, twin_spec(parent, precision, accounts, drift, origin))
+    failure = missed(judgement, max_drop)
+    if not failure:
+        with replacing(goal, overwrite) as temporary:
+            temporary.write_bytes(content)
+    changed = {account.node for account in accounts if account.quantized}
+    return QuantizeReport(
+        source=str(source),
+        path=None if failure else str(goal),
+        precision=precision,
+        nodes=tuple(accounts),
+        bytes_before=parent.nbytes,
+        bytes_after=len(content),
+        drift=drift,
+        sensitivity=alone,
+        judgement=judgement,
+        notes=tuple(notes_on(parent, precision)),
+        failure=failure,
+        histograms=tuple(histograms(parent.reading, precision, changed)),
+    )
+
+
+def _require_sense(precision: str, inline: bool, calibrate: str | None) -> None:
+    if precision not in PRECISIONS:
+        raise RequestError(
+            f"there is no precision '{precision}'; there are {', '.join(PRECISIONS)}"
+        )
+    if calibrate is not None and precision != "int8":
+        raise RequestError(f"--calibrate finds ranges for int8; {precision} has none")
+    if inline and precision == "fp16":
+        raise RequestError("--inline has nothing to do: fp16 files hold plain operators already")
