@@ -82,19 +82,19 @@ def with_small_weights(
     """
     reading = prepared(model)
     kept = _known(reading, kept)
-    accounts: list[NodeAccount] = []
+    calibrated: list[NodeAccount] = []
     if feeds:
-        static, accounts = quantize_statically(reading.model, feeds, kept)
+        static, calibrated = quantize_statically(reading.model, feeds, kept)
         reading = Reading(static)
     names = Names(reading)
     parts = Parts(names)
     if precision == "int8":
-        accounts += quantize_recurrent(reading, parts, kept, lambda w: to_int8(w, (2,)), inline)
-        accounts += quantize_others(reading, parts, kept, to_int8)
+        accounts = quantize_recurrent(reading, parts, kept, lambda w: to_int8(w, (2,)), inline)
+        accounts += [*calibrated, *quantize_others(reading, parts, kept, to_int8)]
     elif precision == "fp16":
-        accounts += compute_in_half(reading, parts, names, kept)
+        accounts = compute_in_half(reading, parts, names, kept)
     else:
-        accounts += quantize_recurrent(reading, parts, kept, to_bfloat16, inline)
+        accounts = quantize_recurrent(reading, parts, kept, to_bfloat16, inline)
         accounts += quantize_others(reading, parts, kept, lambda w, _: to_bfloat16(w))
     if not any(each.quantized for each in accounts):
         reasons = "; ".join(f"{each.node}: {each.reason}" for each in accounts)

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -44,15 +43,14 @@ def quantize_statically(
         MissingExtraError: ONNX Runtime is not installed.
     """
     named = _with_names(model)
-    wanted = {node.proto.name: node for node in _candidates(Reading(named), set(kept))}
-    if not wanted:
+    nbytes = {node.proto.name: size for node, size in _candidates(Reading(named), set(kept))}
+    if not nbytes:
         return model, []
-    changed = _run(named, list(wanted), iter(list(feeds)))
-    reading = Reading(changed)
+    changed = _run(named, list(nbytes), iter(list(feeds)))
     accounts = [
-        _account(wanted[node.proto.name], node)
-        for node in reading.main.nodes
-        if node.proto.name in wanted and _is_quantized(node)
+        NodeAccount(node.label, node.op, "int8", "static QDQ", "", size, size // 4)
+        for node in Reading(changed).main.nodes
+        if (size := nbytes.get(node.proto.name)) and _is_quantized(node)
     ]
     return changed, accounts
 
@@ -71,12 +69,14 @@ def _with_names(model: onnx.ModelProto) -> onnx.ModelProto:
     return named
 
 
-def _candidates(reading: Reading, kept: set[str]) -> Iterator[Node]:
+def _candidates(reading: Reading, kept: set[str]) -> Iterator[tuple[Node, int]]:
+    """The nodes that are worth it, with the bytes of their weights."""
     for node in reading.main.nodes:
         if node.op in CALIBRATED and node.label not in kept:
             arrays = (node.scope.array(node.input(index)) for index in OPERANDS[node.op])
-            if any(array is not None and enough(array) for array in arrays):
-                yield node
+            size = sum(array.nbytes for array in arrays if array is not None and enough(array))
+            if size:
+                yield node, size
 
 
 def _run(model: onnx.ModelProto, nodes: list[str], feeds: Iterator[Feeds]) -> onnx.ModelProto:
@@ -126,18 +126,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _is_quantized(node: Node) -> bool:
-    return any(_stored(node, index) is not None for index in OPERANDS[node.op])
-
-
-def _stored(node: Node, index: int) -> Any:
-    """The small weight that DequantizeLinear makes the operand from; None where it does not."""
-    maker = node.scope.maker(node.input(index))
-    if maker is None or maker.op != "DequantizeLinear":
-        return None
-    return node.scope.tensor(maker.input(0))
-
-
-def _account(before: Node, after: Node) -> NodeAccount:
-    arrays = [before.scope.array(before.input(index)) for index in OPERANDS[before.op]]
-    nbytes = sum(array.nbytes for array in arrays if array is not None)
-    return NodeAccount(before.label, before.op, "int8", "static QDQ", "", nbytes, nbytes // 4)
+    """Whether a weight of the node is made from a small one."""
+    makers = (node.scope.maker(node.input(index)) for index in OPERANDS[node.op])
+    return any(
+        maker is not None
+        and maker.op == "DequantizeLinear"
+        and node.scope.tensor(maker.input(0)) is not None
+        for maker in makers
+    )
