@@ -30,16 +30,18 @@ def quantize_recurrent(
         shrink: makes the small form of W and of R, [directions, gates·hidden, columns].
         inline: write plain operators in place of calls of our functions.
     """
-    kept, accounts = set(kept), []
+    kept, accounts, counted = set(kept), [], set[str]()
     for layer in recurrent_nodes(reading):
         reason = "kept, as asked" if layer.label in kept else _obstacle(layer)
-        label, op, before = layer.label, layer.op, _nbytes(layer)
+        label, op = layer.label, layer.op
+        new = _not_yet(layer, counted)  # a weight that several layers share is counted once
+        before = sum(array.nbytes for array in new.values())
         if reason:
             dtype = layer.dtype or "unknown"
             accounts.append(NodeAccount(label, op, dtype, "", reason, before, before))
             continue
         small = {role: shrink(_array(layer, role)) for role in ("W", "R")}
-        saved = sum(_array(layer, r).nbytes - each.nbytes() for r, each in small.items())
+        saved = sum(new[r].nbytes - each.nbytes() for r, each in small.items() if r in new)
         stored = str(small["W"].values.dtype)
         function = None if inline else _function_for(layer, small["W"])
         if function is None:
@@ -71,10 +73,16 @@ def _array(layer: Recurrent, role: str) -> np.ndarray:
     return array
 
 
-def _nbytes(layer: Recurrent) -> int:
-    scope = layer.node.scope
-    arrays = (scope.array(layer.input(role)) for role in ("W", "R", "B", "P"))
-    return sum(array.nbytes for array in arrays if array is not None)
+def _not_yet(layer: Recurrent, counted: set[str]) -> dict[str, np.ndarray]:
+    """The layer's constant weights by role, without those that are counted; they are then."""
+    found = {}
+    for role in ("W", "R", "B", "P"):
+        name, scope = layer.input(role), layer.node.scope
+        array = scope.array(name)
+        if array is not None and (key := f"{scope.home(name).path}{name}") not in counted:
+            counted.add(key)
+            found[role] = array
+    return found
 
 
 def _function_for(layer: Recurrent, small: Small) -> Function | None:

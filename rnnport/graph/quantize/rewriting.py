@@ -118,8 +118,8 @@ def _known(reading: Reading, kept: Iterable[str]) -> set[str]:
     known = set[str]()
     for name in kept:
         if name not in labels:
-            near = get_close_matches(name, labels, 1)
-            hint = f"; nearest is '{near[0]}'" if near else ""
+            near = get_close_matches(name.lower(), folded_case := {n.lower(): n for n in labels}, 1)
+            hint = f"; nearest is '{folded_case[near[0]]}'" if near else ""
             raise RequestError(
                 f"--keep {name}: the model has no such node; its recurrent nodes are "
                 f"{', '.join(layers)}{hint}"

@@ -55,6 +55,7 @@ class Parts:
     def __init__(self, names: Names) -> None:
         self._names = names
         self._stored: dict[tuple[int, str], tuple[str, str]] = {}
+        self._restored: set[tuple[int, str]] = set()
 
     def store(self, scope: Scope, name: str, small: Small) -> tuple[str, str]:
         """Initializers with the parts, where the weight is: (values, scale or an empty name)."""
@@ -70,6 +71,9 @@ class Parts:
         """Make the weight's own name from its parts, for the readers that it has."""
         home = scope.home(name)
         values, scale = self.store(scope, name, small)
+        if (id(home), name) in self._restored:
+            return
+        self._restored.add((id(home), name))
         forget(home, name)
         if not scale:
             nodes = [helper.make_node("Cast", [values], [name], to=TensorProto.FLOAT)]
