@@ -119,7 +119,7 @@ def quantize(
         drift=drift,
         sensitivity=alone,
         judgement=judgement,
-        notes=tuple(notes_on(parent, precision)),
+        notes=tuple(notes_on(parent, precision, len(content))),
         failure=failure,
         histograms=tuple(histograms(parent.reading, precision, changed)),
     )

@@ -71,9 +71,14 @@ def read_parent(path: Path) -> Parent:
     return Parent(model, prepared(model), spec, sha256, model.ByteSize(), notes)
 
 
-def notes_on(parent: Parent, precision: str) -> Iterator[str]:
-    """What a person should know of the twin beside its figures."""
+def notes_on(parent: Parent, precision: str, nbytes: int) -> Iterator[str]:
+    """What a person should know of the twin, a file of ``nbytes``, beside its figures."""
     yield from parent.notes
+    if nbytes >= parent.nbytes:
+        yield (
+            "the twin is larger than its parent: so few weights save less than their scales, the "
+            "functions and this account take"
+        )
     yield from projection_notes(parent.reading, ITEM_BYTES[precision])
     if precision == "fp16" and (reason := cuda.obstacle()) is not None:
         yield (
