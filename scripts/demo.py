@@ -1,4 +1,4 @@
-"""The demo: from data to a verified model file and its answers, through the rnnport program."""
+"""The demo: from data to verified model files, their int8 twin and their answers."""
 
 from __future__ import annotations
 
@@ -84,15 +84,32 @@ def source(run: Path) -> str:
     return str(metrics["data"])
 
 
-def classifier(folder: Path) -> Row:
-    """Handwritten digits, one row of pixels a step."""
+def classifier(folder: Path) -> list[Row]:
+    """Handwritten digits, one row of pixels a step; and the twin in int8."""
     model, verified, evaluated = carry("digits-lstm", folder)
     images = load_classify("digits").test.x.astype(np.float32)
     some = folder / "digits.npy"
     np.save(some, images[:3])
     rnnport_("infer", model, "--input", some)
     quality = f"accuracy {evaluated['metrics']['accuracy']:.4f}"
-    return row("digits-lstm", model, quality, verified, images[:1])
+    parity = f"max error {verified['reports'][0]['largest_error']:.1e}"
+    plain = row("digits-lstm", model, quality, parity, images[:1])
+    return [plain, quantized("digits-lstm", model, images[:1])]
+
+
+def quantized(name: str, model: Path, x: np.ndarray) -> Row:
+    """The twin of a classifier in int8: what it saves, and what that costs."""
+    twin = model.with_name("model.int8.onnx")
+    page = model.with_name("quantize.html")
+    told = rnnport_(
+        *("quantize", model, "-o", twin, "--evaluate", source(model.parent), "--max-drop", "0.5%"),
+        *("--report", page, "--json", "--overwrite"),
+        quiet=True,
+    )
+    rnnport_("verify", twin, "--against", model)
+    account = json.loads(told)["evaluation"]
+    quality = f"accuracy {account['after']['accuracy']:.4f}"
+    return row(f"{name} int8", twin, quality, f"decisions {account['agreement']:.1%}", x)
 
 
 def forecaster(folder: Path) -> Row:
@@ -106,15 +123,16 @@ def forecaster(folder: Path) -> Row:
     rnnport_("export", model.parent, "--stream", "-o", streaming, "--overwrite")
     quality = f"MASE {evaluated['metrics']['mase']:.3f}"
     window = series.values[None, -100:].astype(np.float32)
-    return row("mackey-glass-gru", model, quality, verified, window)
+    parity = f"max error {verified['reports'][0]['largest_error']:.1e}"
+    return row("mackey-glass-gru", model, quality, parity, window)
 
 
-def row(name: str, model: Path, quality: str, verified: dict[str, Any], x: np.ndarray) -> Row:
+def row(name: str, model: Path, quality: str, parity: str, x: np.ndarray) -> Row:
     """Gather one line of the table."""
     return Row(
         model=name,
         quality=quality,
-        parity=f"max error {verified['reports'][0]['largest_error']:.1e}",
+        parity=parity,
         size=f"{model.stat().st_size / 1024:.0f} KiB",
         latency=latency(model, x),
         files=model.parent,
@@ -137,7 +155,7 @@ def main() -> None:
     folder = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    rows = [classifier(folder), forecaster(folder)]
+    rows = [*classifier(folder), forecaster(folder)]
     show(rows)
     print(f"\ndone in {time.perf_counter() - start:.0f} s")
 

@@ -210,6 +210,36 @@ def test_8_a_streaming_projection(tmp_path):
         assert_close(in_pieces(session, report.spec, x.numpy(), pieces)[0], expected)
 
 
+class Words(nn.Module):
+    """Tokens in, scores of the next token out."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.embedding = nn.Embedding(32, 128)
+        self.rnn = cell(128, 256, batch_first=True)
+
+    def forward(self, tokens):
+        return self.rnn(self.embedding(tokens))[0]
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
+def test_9_int8_shrinks_the_file_threefold_and_accounts_for_every_node(tmp_path, cell):
+    tokens = torch.randint(0, 32, (2, 9), generator=torch.Generator().manual_seed(0))
+    export(Words(cell).eval(), (tokens,), tmp_path)
+    report = rnnport.quantize(tmp_path / "m.onnx", tmp_path / "m.int8.onnx")
+    sizes = [(tmp_path / name).stat().st_size for name in ("m.onnx", "m.int8.onnx")]
+    assert sizes[0] > 3 * sizes[1]
+    assert {node.op for node in report.nodes if node.quantized} == {cell.__name__, "Gather"}
+    assert all(node.stored == "int8" for node in report.nodes)
+    assert any("not measured" in line for line in report.lines())
+    tokens = torch.randint(0, 32, (3, 200), generator=torch.Generator().manual_seed(1)).numpy()
+    before, after = (
+        next(iter(run_file(open_file(tmp_path / name), tokens).values()))
+        for name in ("m.onnx", "m.int8.onnx")
+    )
+    assert 0 < np.abs(before - after).max() < 0.02
+
+
 @pytest.mark.cuda
 def test_10_strict_cuda(tmp_path):
     if cuda.obstacle() is not None:
