@@ -16,6 +16,21 @@ def write_sequences(path, n=120, time=9, features=2, variable=False, classes=("f
     return path
 
 
+def write_ts(path, n=40, seed=3, classes=("falling", "rising"), features=2):
+    """Sequences of 3 to 9 steps that fall or rise, as a ``.ts`` file."""
+    draw = np.random.default_rng(seed)
+    lines = ["# slopes", "@problemName Slopes", "@equalLength false"]
+    lines += [f"@dimension {features}", f"@classLabel true {' '.join(classes)}", "@data"]
+    for row in range(n):
+        steps = np.arange(draw.integers(3, 10))
+        slope = 2.0 if row % 2 else -2.0
+        x = 5 + slope * steps + draw.normal(0, 1, (features, len(steps)))
+        columns = [",".join(f"{value:.6f}" for value in column) for column in x]
+        lines.append(":".join([*columns, classes[row % len(classes)]]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def write_series(path, rows=300):
     """Two waves by the hour, far from mean 0 and deviation 1."""
     steps = np.arange(rows)

@@ -23,7 +23,7 @@ def evaluate(
         str,
         typer.Option(
             "--data",
-            help="digits, mnist, mackey-glass, etth1, ettm1, or a CSV, Parquet or .npz file.",
+            help="A built-in set such as digits or etth1, or a CSV, Parquet, .npz or .ts file.",
         ),
     ],
     split: Annotated[

@@ -21,7 +21,7 @@ def infer(
         str | None,
         typer.Option(
             "--input",
-            help="Sequences (.npy, .npz with x and lengths, .idx) or a table (CSV, Parquet).",
+            help="Sequences (.npy, .npz with x and lengths, .ts, .idx) or a table (CSV, Parquet).",
         ),
     ] = None,
     output: Annotated[

@@ -20,7 +20,8 @@ def train(
         typer.Argument(help="A TOML file, a folder with recipe.toml, or a name under models/."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="A built-in set, or a CSV, Parquet or npz file.")
+        str | None,
+        typer.Option("--data", help="A built-in set, or a CSV, Parquet, npz, ts file."),
     ] = None,
     task: Annotated[
         str | None, typer.Option("--task", help="classify or forecast, without a recipe.")

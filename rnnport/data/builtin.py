@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rnnport.data.archive import pair
 from rnnport.data.mackey_glass import mackey_glass
 from rnnport.data.origins import Origin, find
 from rnnport.data.sequences import parse_idx, sequences
@@ -23,6 +24,8 @@ _MNIST_URLS = (
     "https://raw.githubusercontent.com/fgnt/mnist/master/",
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
 )
+# a release, so that the files stay as they are
+_SKTIME_URL = "https://raw.githubusercontent.com/sktime/sktime/v1.1.0/sktime/datasets/data/"
 _ETT_URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/"
 
 
@@ -63,6 +66,29 @@ ETTH1 = _ett_file("ETTh1.csv", "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01
 ETTM1 = _ett_file("ETTm1.csv", "6ce1759b1a18e3328421d5d75fadcb316c449fcd7cec32820c8dafda71986c9e")
 
 
+# M. Kudo, J. Toyama, M. Shimbo, "Multidimensional curve classification using passing-through
+# regions", Pattern Recognition Letters 20, 1999; the UEA archive's form of it, from sktime
+JAPANESE_VOWELS = tuple(
+    Origin(
+        name,
+        "ucr_uea/JapaneseVowels",
+        (f"{_SKTIME_URL}JapaneseVowels/{name}",),
+        sha256,
+        content=sha256,
+    )
+    for name, sha256 in (
+        (
+            "JapaneseVowels_TRAIN.ts",
+            "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
+        ),
+        (
+            "JapaneseVowels_TEST.ts",
+            "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
+        ),
+    )
+)
+
+
 def load_digits(seed: int, validation: float) -> ClassifyData:
     """1,797 real digits of 8 rows of 8 pixels from 0 to 16, the rows as time steps.
 
@@ -92,6 +118,15 @@ def load_mnist(seed: int, validation: float) -> ClassifyData:
     test = sequences(x_test, y_test.astype(np.int64), None, where_test)
     sums = hashlib.sha256("".join(origin.content for origin in MNIST).encode()).hexdigest()
     return ClassifyData("mnist", sums, DIGITS, train, held_out, test)
+
+
+def load_japanese_vowels(seed: int, validation: float) -> ClassifyData:
+    """640 utterances of two vowels by nine speakers: 7 to 29 steps of 12 LPC coefficients."""
+    train, test = (find(origin) for origin in JAPANESE_VOWELS)
+    found = pair(train, test)
+    assert found.test is not None  # a pair has one
+    parts = (*hold_out(found.train, validation, seed), found.test)
+    return ClassifyData("japanese-vowels", found.sha256, found.classes, *parts)
 
 
 def load_mackey_glass() -> ForecastData:
@@ -130,6 +165,7 @@ def _sha256(*arrays: Array) -> str:
 CLASSIFY: dict[str, tuple[Callable[[int, float], ClassifyData], float]] = {
     "digits": (load_digits, 0.125),
     "mnist": (load_mnist, 0.0),
+    "japanese-vowels": (load_japanese_vowels, 0.2),
 }
 FORECAST: dict[str, Callable[[], ForecastData]] = {
     "mackey-glass": load_mackey_glass,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnport.data.archive import read_archive
 from rnnport.data.blocks import CSV, PARQUET, is_table
 from rnnport.data.builtin import CLASSIFY, FORECAST
-from rnnport.data.sequences import read_npz, sequences
+from rnnport.data.sequences import is_ts, read_npz, sequences
 from rnnport.data.splits import chronological, hold_out
 from rnnport.data.tables import read_table
 from rnnport.data.types import PARTS, Array, ClassifyData, ForecastData, Sequences, Series
@@ -23,11 +24,14 @@ VALIDATION_SHARE = 0.125  # of what is not the test: a tenth of all
 
 
 def load_classify(source: str, *, seed: int = 0, validation: float | None = None) -> ClassifyData:
-    """Load labelled sequences: ``digits``, ``mnist`` or an ``.npz`` file.
+    """Load labelled sequences: a built-in set, an ``.npz`` or a ``.ts`` file.
 
     An ``.npz`` has ``x``, ``y`` and may have ``lengths`` and ``classes`` (names); it is split
     70/10/20, each class alike. Or it has parts of its own: ``x_train``, ``y_train``, ``x_test``,
     ``y_test``, perhaps ``x_validation``, ``y_validation``, and ``lengths_…`` beside each.
+
+    A ``.ts`` file is split likewise, unless its name says its part: ``X_TRAIN.ts`` has its test in
+    ``X_TEST.ts`` beside it, and ``X_TEST.ts`` by itself is all test.
 
     ``validation`` is the share of what is not the test that is held out; None is the set's own:
     0 for mnist, 1/8 otherwise, nothing more where the file has its own validation part. ``seed``
@@ -43,10 +47,12 @@ def load_classify(source: str, *, seed: int = 0, validation: float | None = None
         load, usual = CLASSIFY[source]
         return load(seed, usual if validation is None else validation)
     path = _path_of(source, "classify")
+    if is_ts(path):
+        return _load_ts(path, seed, validation)
     if path.suffix.lower() != ".npz":
         raise DataError(
-            f"{source} cannot be classified: sequences with labels are .npz files with x, y and "
-            f"perhaps lengths, or one of {', '.join(CLASSIFY)}"
+            f"{source} cannot be classified: sequences with labels are .ts files, .npz files with "
+            f"x, y and perhaps lengths, or one of {', '.join(CLASSIFY)}"
         )
     return _load_npz(path, seed, validation)
 
@@ -135,6 +141,16 @@ def _load_npz(path: Path, seed: int, validation: float | None) -> ClassifyData:
         share = VALIDATION_SHARE if validation is None else validation
         parts = (*hold_out(rest, share, seed), test)
     return ClassifyData(path.name, file_sha256(path), classes, *_alike(parts, where))
+
+
+def _load_ts(path: Path, seed: int, validation: float | None) -> ClassifyData:
+    found = read_archive(path)
+    rest, test = found.train, found.test
+    if test is None:
+        rest, test = hold_out(rest, TEST_SHARE, seed)
+    share = VALIDATION_SHARE if validation is None else validation
+    parts = _alike((*hold_out(rest, share, seed), test), str(path))
+    return ClassifyData(path.name, found.sha256, found.classes, *parts)
 
 
 def _alike(parts: Sequence[Sequences], where: str) -> list[Sequences]:

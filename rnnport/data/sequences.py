@@ -1,4 +1,4 @@
-"""Files of sequences: ``.npy``, ``.npz`` with x, y and lengths, and MNIST's idx format."""
+"""Files of sequences: ``.npy``, ``.npz`` with x, y and lengths, ``.ts``, and MNIST's idx format."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnport.data.ts import parse_ts
 from rnnport.data.types import Array, Sequences
 from rnnport.errors import DataError
 
@@ -23,14 +24,15 @@ _CHUNK = 4096  # sequences checked at a time
 
 
 def is_sequences(path: str | Path) -> bool:
-    """Whether the file's name says ``.npy``, ``.npz`` or idx ("images.idx", "…-idx3-ubyte.gz")."""
+    """Whether the name says ``.npy``, ``.npz``, ``.ts`` or idx ("a.idx", "…-idx3-ubyte.gz")."""
     return _kind(Path(path)) is not None
 
 
 def read_sequences(path: str | Path) -> Sequences:
     """Read sequences without knowing a model: x ``[n, time, features]``, with what else is there.
 
-    An ``.npz`` holds ``x`` and may hold ``y`` and ``lengths``; ``.npy`` and idx hold x alone.
+    An ``.npz`` holds ``x`` and may hold ``y`` and ``lengths``; a ``.ts`` file holds sequences of
+    equal or of different lengths, perhaps with classes; ``.npy`` and idx hold x alone.
 
     Raises:
         DataError: the file is missing, damaged or not of this kind, or its arrays do not fit.
@@ -46,13 +48,23 @@ def read_sequences(path: str | Path) -> Sequences:
         return sequences(read_npy(path), None, None, str(path))
     if kind == "idx":
         return sequences(parse_idx(read_bytes(path), path), None, None, str(path))
-    raise DataError(f"{path} is not of a known kind: sequences are .npy, .npz or idx files")
+    if kind == "ts":
+        found = parse_ts(read_bytes(path), path)
+        return sequences(found.x, None, found.lengths, str(path))
+    raise DataError(f"{path} is not of a known kind: sequences are .npy, .npz, .ts or idx files")
+
+
+def is_ts(path: str | Path) -> bool:
+    """Whether the file's name says ``.ts``, packed or not."""
+    return _kind(Path(path)) == "ts"
 
 
 def _kind(path: Path) -> str | None:
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".idx") or re.search(r"[-.]idx\d[-.]ubyte$", name):
         return "idx"
+    if name.endswith(".ts"):
+        return "ts"
     suffix = path.suffix.lower()
     return suffix[1:] if suffix in (".npy", ".npz") else None
 

@@ -75,7 +75,8 @@ def evaluate(
 
     Args:
         model: the ``.onnx`` file; its spec says the task, and the columns or classes.
-        data: a built-in set's name, or the path of a CSV, Parquet or ``.npz`` file.
+        data: a built-in set's name, or the path of a CSV, Parquet, ``.npz`` or ``.ts``
+            file.
         split: ``train``, ``validation``, ``test``, or ``all`` for data that is not split.
         device: ``auto``, ``cpu`` or ``cuda``.
         batch_size: sequences or windows in one call; the metrics do not depend on it.

@@ -36,9 +36,9 @@ def infer(
 
     Args:
         model: the model file.
-        source: sequences (``.npy``, ``.npz`` with x and lengths, idx), or a table (CSV, Parquet). A
-            forecaster continues a table past its last row; any other model takes a table's rows as
-            the time steps of one sequence.
+        source: sequences (``.npy``, ``.npz`` with x and lengths, ``.ts``, idx), or a table (CSV,
+            Parquet). A forecaster continues a table past its last row; any other model takes a
+            table's rows as the time steps of one sequence.
         device: ``auto``, ``cpu`` or ``cuda``.
         batch_size: sequences in one call.
         note: told which device was taken, and why.
@@ -53,7 +53,7 @@ def infer(
     path = Path(source)
     if not (is_table(path) or is_sequences(path)):
         raise DataError(
-            f"{path} is not of a known kind by its name; sequences end in .npy, .npz or .idx, "
+            f"{path} is not of a known kind by its name; sequences end in .npy, .npz, .ts or .idx, "
             f"tables in {', '.join(CSV + PARQUET)}"
         )
     session = load(model, device)

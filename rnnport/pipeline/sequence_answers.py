@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnport.data.sequences import read_npy, read_npz, read_sequences
+from rnnport.data.sequences import is_ts, read_npy, read_npz, read_sequences
 from rnnport.data.types import Array
 from rnnport.errors import DataError
 from rnnport.pipeline.answers import Answers, Progress, as_task
@@ -17,7 +17,7 @@ from rnnport.spec import TensorSpec
 
 
 def answer_sequences(session: Session, path: Path, batch_size: int, progress: Progress) -> Answers:
-    """Answer every sequence of an ``.npy``, ``.npz`` or idx file.
+    """Answer every sequence of an ``.npy``, ``.npz``, ``.ts`` or idx file.
 
     Raises:
         DataError: the file cannot be read, or its sequences do not fit the model.
@@ -36,7 +36,7 @@ def answer_sequences(session: Session, path: Path, batch_size: int, progress: Pr
 
 def _read(path: Path, tensor: TensorSpec) -> tuple[Array, Array | None]:
     """The array ``[n, …]`` as the model takes it, and the lengths ``[n]`` if the file has them."""
-    if len(tensor.shape) == 3 and tensor.dtype.startswith("float"):
+    if is_ts(path) or (len(tensor.shape) == 3 and tensor.dtype.startswith("float")):
         data = read_sequences(path)
         return data.x, data.lengths
     if path.suffix.lower() == ".npz":  # ids, frames of images, …: as they are

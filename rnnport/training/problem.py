@@ -60,6 +60,11 @@ def pose(recipe: Recipe) -> Problem:
 def _classify(recipe: Recipe) -> Problem:
     data = load_classify(recipe.data.source, validation=recipe.data.validation)
     train = data.train
+    if len(train) == 0:
+        raise DataError(
+            f"{data.name} has no rows to train on: by its name it is a test part; give the "
+            "training file, which finds its test beside it"
+        )
     if len(data.classes) < 2 or train.y is None or len(np.unique(train.y)) < 2:
         raise DataError(
             f"{data.name} has sequences of one class only in its training part; a classifier "

@@ -13,7 +13,7 @@ from rnnport.training.recipe import SECTIONS, Recipe, build, nearest
 
 RECIPE_FILE = "recipe.toml"
 MODELS = Path("models")
-TASK_OF = {".npz": "classify", ".csv": "forecast", ".parquet": "forecast"}
+TASK_OF = {".npz": "classify", ".ts": "classify", ".csv": "forecast", ".parquet": "forecast"}
 
 # What a person with a file of their own starts from.
 DEFAULTS: dict[str, dict[str, Any]] = {

@@ -23,6 +23,10 @@ needs_mnist = pytest.mark.skipif(
 needs_ett = pytest.mark.skipif(
     not (Path(REAL) / "ett").is_dir(), reason="RNNPORT_DATA has no ett folder"
 )
+needs_vowels = pytest.mark.skipif(
+    not (Path(REAL) / "ucr_uea" / "JapaneseVowels").is_dir(),
+    reason="RNNPORT_DATA has no ucr_uea/JapaneseVowels folder",
+)
 CONTENT = b"date,OT\n2016-07-01 00:00:00,1.0\n"
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody answers
 
@@ -156,6 +160,31 @@ def test_mnist_trains_on_all_its_images_unless_some_are_held_out():
     assert np.array_equal(held.test.x, data.test.x)
 
 
+@needs_vowels
+def test_the_japanese_vowels_are_of_different_lengths_and_a_fifth_is_held_out():
+    data = load_classify("japanese-vowels")
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [216, 54, 370]
+    assert data.classes == tuple("123456789")
+    assert np.bincount(data.validation.y).tolist() == [6] * 9
+    assert np.bincount(data.test.y).tolist() == [31, 35, 88, 44, 29, 24, 40, 50, 29]
+    lengths = np.concatenate([data.train.lengths, data.validation.lengths, data.test.lengths])
+    assert (lengths.min(), lengths.max()) == (7, 29)
+    assert data.test.x.shape == (370, 29, 12)
+    everyone = load_classify("japanese-vowels", validation=0)
+    first = everyone.train
+    assert (first.y[0], first.lengths[0]) == (0, 20)
+    assert first.x[0, :3, 0].tolist() == pytest.approx([1.860936, 1.891651, 1.939205])
+
+
+@needs_vowels
+def test_the_japanese_vowels_are_the_same_by_name_and_by_path():
+    path = Path(REAL) / "ucr_uea" / "JapaneseVowels" / "JapaneseVowels_TRAIN.ts"
+    named, found = load_classify("japanese-vowels"), load_classify(str(path), validation=0.2)
+    assert found.sha256 == named.sha256
+    assert np.array_equal(found.train.x, named.train.x)
+    assert np.array_equal(found.test.x, named.test.x)
+
+
 @needs_ett
 @pytest.mark.parametrize(
     ("name", "rows", "frequency", "scale"),
@@ -209,6 +238,7 @@ def test_mackey_glass_is_integrated_to_order_4():
     ("load", "name", "file"),
     [
         (load_classify, "mnist", "train-images-idx3-ubyte.gz"),
+        (load_classify, "japanese-vowels", "JapaneseVowels_TRAIN.ts"),
         (load_forecast, "etth1", "ETTh1.csv"),
         (load_forecast, "ettm1", "ETTm1.csv"),
     ],
@@ -225,6 +255,11 @@ def test_a_set_without_its_file_and_without_network_names_the_file(
 
 
 def test_every_origin_is_public_and_has_its_sums():
-    for origin in (*builtin.MNIST, builtin.ETTH1, builtin.ETTM1):
+    for origin in (
+        *builtin.MNIST,
+        *builtin.JAPANESE_VOWELS,
+        builtin.ETTH1,
+        builtin.ETTM1,
+    ):
         assert all(url.startswith("https://") and url.endswith(origin.name) for url in origin.urls)
         assert len(origin.sha256) == len(origin.content) == 64

@@ -162,7 +162,7 @@ def test_a_name_that_is_none_says_what_there_is(load, source, words):
 
 
 def test_a_file_of_the_wrong_kind_for_the_task_is_refused(csv, npz):
-    with pytest.raises(DataError, match=r"sequences with labels are .npz files"):
+    with pytest.raises(DataError, match=r"sequences with labels are .ts files, .npz files"):
         load_classify(csv)
     with pytest.raises(DataError, match=r"series are tables \(\.csv"):
         load_forecast(npz(x=X, y=Y))

@@ -142,7 +142,7 @@ def test_damaged_and_missing_files_are_named(npz, tmp_path):
     for name in ("no.npz", "no.npy", "no.idx"):
         with pytest.raises(DataError, match=f"{name} does not exist"):
             read_sequences(tmp_path / name)
-    with pytest.raises(DataError, match=r"sequences are .npy, .npz or idx files"):
+    with pytest.raises(DataError, match=r"sequences are .npy, .npz, .ts or idx files"):
         read_sequences(tmp_path / "x.wav")
 
 
