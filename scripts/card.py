@@ -17,6 +17,7 @@ import numpy as np
 import rnnport
 from rnnport.runtime.cpu import this_cpu
 from rnnport.training.folder import METRICS
+from rnnport.training.run import load_run
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(sys.executable).parent / "rnnport"
@@ -56,7 +57,7 @@ def card(name: str, run: Path, model: Path) -> str:
     metrics = json.loads((run / METRICS).read_text())
     verified = program("verify", model, "--against", run)
     tested = program("evaluate", model, "--data", metrics["data"])
-    steps = _steps(rnnport.load(model, device="cpu").spec)
+    steps = load_run(run).example["x"].shape[1]
     figures = [
         (f"test {key.replace('_', ' ')}", f"{tested['metrics'][key]:.4f}")
         for key in SHOWN
@@ -100,12 +101,6 @@ def card(name: str, run: Path, model: Path) -> str:
 
 def _counted(task: str) -> str:
     return "test sequences" if task == "classify" else "test values (window × step × column)"
-
-
-def _steps(spec: rnnport.ModelSpec) -> int:
-    """A usual number of steps: the lookback, or the rows of an image."""
-    (tensor,) = spec.data_inputs()
-    return spec.series.lookback if spec.series else int(tensor.shape[-1])
 
 
 def main() -> None:

@@ -70,6 +70,7 @@ class Network(nn.Module):
             bidirectional=model.bidirectional,
             **options,
         )
+        self.noise = model.noise
         self.dropout = nn.Dropout(model.dropout)
         self.head = nn.Linear(model.hidden * (2 if model.bidirectional else 1), outputs)
         self.answer = answer
@@ -90,6 +91,8 @@ class Network(nn.Module):
 
     def _scaled(self, x: Tensor, lengths: Tensor | None) -> Tensor | PackedSequence:
         scaled = (x - self.offset) / self.scale
+        if self.training and self.noise > 0:
+            scaled = scaled + self.noise * torch.randn_like(scaled)
         if lengths is None:
             return scaled
         return pack_padded_sequence(scaled, lengths.cpu(), batch_first=True, enforce_sorted=False)

@@ -49,13 +49,19 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """The recurrent stack; dropout acts after every layer, the last one too."""
+    """The recurrent stack; dropout acts after every layer, the last one too.
+
+    ``noise`` is the deviation of the Gaussian noise that the scaled inputs get while the network
+    learns, new for every value and epoch (C. M. Bishop, "Training with noise is equivalent to
+    Tikhonov regularization", Neural Computation 7, 1995).
+    """
 
     cell: Literal["lstm", "gru", "rnn"] = "lstm"
     nonlinearity: Literal["tanh", "relu"] = "tanh"
     layers: int = _number(1, 1)
     hidden: int = _number(64, 1)
     dropout: float = _number(0.0, 0, 1)
+    noise: float = _number(0.0, 0)
     bidirectional: bool = False
 
 

@@ -106,3 +106,21 @@ def test_mnist_lstm_has_the_weights_of_three_layers_of_fifty():
     network = build_network(Model(cell="lstm", layers=3, hidden=50, dropout=0.2), spec)
     layers = 4 * 50 * (28 + 50 + 2) + 2 * 4 * 50 * (50 + 50 + 2)
     assert sum(weight.numel() for weight in network.parameters()) == layers + 50 * 10 + 10
+
+
+@pytest.mark.parametrize("lengths", [None, torch.full((40,), 50)])
+def test_noise_is_of_the_scaled_inputs_and_only_while_it_learns(lengths):
+    network = build_network(Model(cell="gru", hidden=5, noise=0.3), CLASSIFIER)
+    set_scaling(network, Scaling((5.0, -3.0, 0.0), (2.0, 0.5, 100.0)), None)
+    x = torch.tensor([5.0, -3.0, 0.0]).expand(40, 50, 3)  # zeros once they are scaled
+    seen = []
+    network.recurrent.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        network.train()(x, lengths)
+        network(x, lengths)
+        network.eval()(x, lengths)
+    once, again, not_learning = (part if lengths is None else part.data for part in seen)
+    assert not_learning.abs().max() == 0
+    assert not torch.equal(once, again)
+    spread = once.reshape(-1, 3).std(0)  # of 2,000 draws for each feature
+    assert spread.tolist() == pytest.approx([0.3, 0.3, 0.3], rel=0.1)
