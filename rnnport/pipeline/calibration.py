@@ -35,7 +35,7 @@ def calibration(session: Session, source: str) -> Calibration:
     Args:
         session: the model, for what it takes.
         source: a built-in set's name (its training part is taken), or the path of a CSV, Parquet,
-            ``.npy``, ``.npz`` or idx file; an ``.npz`` may name every input of the model.
+            ``.npy``, ``.npz``, ``.ts`` or idx file; an ``.npz`` may name every input of the model.
 
     Raises:
         DataError: the data cannot be read, is not finite, or does not fit the model.
