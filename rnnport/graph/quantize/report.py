@@ -44,7 +44,7 @@ class Judgement:
     def lines(self) -> Iterator[str]:
         """The judgement for a terminal."""
         counted = self.measure == "accuracy"
-        shown, better = ("{:.2%}", -self.drop) if counted else ("{:.4g}", self.drop)
+        shown, better = ("{:.2%}", 0.0 - self.drop) if counted else ("{:.4g}", self.drop)
         before, after = (shown.format(each[self.measure]) for each in (self.before, self.after))
         change = f"{100 * better:+.2f}{' points' if counted else '%'}"
         yield f"{self.measure} {before} → {after} ({change}) on {self.data}, {self.split} part"
