@@ -6,17 +6,21 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from rnnport.errors import RequestError
+from rnnport.errors import MissingExtraError, RequestError
 from rnnport.files import refuse_existing, refuse_input, replacing
-from rnnport.graph.quantize.cost import drift_of, sensitivity
-from rnnport.graph.quantize.files import finished, notes_on, read_parent, twin_spec, with_spec
-from rnnport.graph.quantize.histograms import histograms
-from rnnport.graph.quantize.report import QuantizeReport
-from rnnport.graph.quantize.rewriting import PRECISIONS, with_small_weights
-from rnnport.graph.quantize.targets import require_kernels
-from rnnport.pipeline.calibration import calibration
-from rnnport.pipeline.judgement import judged, missed, require_budget
-from rnnport.runtime.session import load
+
+try:
+    from rnnport.graph.quantize.cost import drift_of, sensitivity
+    from rnnport.graph.quantize.files import finished, notes_on, read_parent, twin_spec, with_spec
+    from rnnport.graph.quantize.histograms import histograms
+    from rnnport.graph.quantize.report import QuantizeReport
+    from rnnport.graph.quantize.rewriting import PRECISIONS, with_small_weights
+    from rnnport.graph.quantize.targets import require_kernels
+    from rnnport.pipeline.calibration import calibration
+    from rnnport.pipeline.judgement import judged, missed, require_budget
+    from rnnport.runtime.session import load
+except ModuleNotFoundError as missing:
+    raise MissingExtraError.of(missing, "quantizing") from missing
 
 Tell = Callable[[str], None]
 

@@ -28,6 +28,8 @@ main()
         (["onnx"], "onnx", ["inspect", GOLDEN]),
         (["onnx"], "onnx", ["check", GOLDEN]),
         (["onnx"], "onnx", ["annotate", GOLDEN, "-o", "out.onnx"]),
+        (["onnx"], "onnx", ["quantize", GOLDEN, "-o", "out.onnx"]),
+        (["matplotlib"], "onnx", ["quantize", GOLDEN, "-o", "out.onnx", "--report", "out.html"]),
         (["torch"], "train", ["train", "--data", "digits", "--task", "classify", "-o", "run"]),
         (["lightning"], "train", ["train", "--data", "digits", "--task", "classify", "-o", "run"]),
         (["torch"], "train", ["export", "run"]),
