@@ -174,9 +174,18 @@ def _spec(document: Mapping[str, Any]) -> ModelSpec:
         time=_time(document.get("time") or {}),
         classes=tuple(document.get("classes", ())),
         series=None if series is None else _series(series),
-        quantization=document.get("quantization"),
+        quantization=_quantization(document.get("quantization")),
         provenance=dict(document.get("provenance", {})),
     )
+
+
+def _quantization(item: Any) -> Mapping[str, Any] | None:
+    if item is None:
+        return None
+    nodes, drift = item.get("nodes") or [], item.get("drift") or {}
+    if not all(isinstance(each, Mapping) for each in (drift, *drift.values(), *nodes)):
+        raise TypeError("the account of the quantization is not one")
+    return dict(item)
 
 
 def _tensor(item: Mapping[str, Any]) -> TensorSpec:

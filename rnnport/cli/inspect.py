@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +50,7 @@ def _lines(found: Inspection) -> Iterator[str]:
     opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
     yield f"  opset       {opsets} (IR {found.ir_version})"
     yield f"  producer    {found.producer or 'not named'}"
-    yield f"  weights     {_bytes(found.weight_bytes)}"
+    yield f"  weights     {_weights(found)}"
     if found.inferred:
         yield "  spec        none in the file: what follows is inferred from the graph"
     elif spec.task:
@@ -99,8 +99,36 @@ def _meaning(spec: ModelSpec) -> Iterator[str]:
         yield f"  targets     {_short(', '.join(series.targets))}"
         every = f", every {series.frequency}" if series.frequency else ""
         yield f"  window      {series.lookback} steps in, {series.horizon} out{every}"
-    if spec.quantization:
-        yield f"  quantized   {_short(dict(spec.quantization))}"
+    if spec.quantization is not None:
+        yield f"  quantized   {_quantized(spec.quantization)}"
+        yield from _drift(spec.quantization)
+
+
+def _quantized(account: Mapping[str, Any]) -> str:
+    """The file's own account of its quantization in one line."""
+    words = [str(account.get("precision", "not said to what"))]
+    nodes = account.get("nodes") or ()
+    if nodes:
+        words.append(f"{sum(not each.get('reason') for each in nodes)} of {len(nodes)} nodes")
+    if "bytes_before" in account and "bytes_after" in account:
+        words.append(f"{_bytes(account['bytes_before'])} before")
+    if account.get("functions_version") is not None:
+        words.append(f"functions of version {account['functions_version']}")
+    return ", ".join(words)
+
+
+def _drift(account: Mapping[str, Any]) -> Iterator[str]:
+    from rnnport.parity.drift import from_record
+
+    if account.get("drift") is None:
+        return
+    for name, drift in from_record(account["drift"]).items():
+        yield f"  drift       {name}  {drift.describe()}"
+
+
+def _weights(found: Inspection) -> str:
+    sizes = [f"{kind} {_bytes(size)}" for kind, size in found.bytes_by_type.items()]
+    return _bytes(found.weight_bytes) + (f": {', '.join(sizes)}" if len(sizes) > 1 else "")
 
 
 def _tensor(tensor: TensorSpec) -> str:
@@ -109,13 +137,16 @@ def _tensor(tensor: TensorSpec) -> str:
 
 def _node(facts: RecurrentFacts) -> str:
     sizes = f"{_known(facts.input_size)} → {_known(facts.hidden_size)}"
-    words = [facts.name, f"layer {facts.layer}", facts.direction, sizes, _bytes(facts.weight_bytes)]
+    size = _bytes(facts.weight_bytes)
+    size += f" in {facts.stored}" if facts.stored not in ("", "float32") else ""
+    words = [facts.name, f"layer {facts.layer}", facts.direction, sizes, size]
     if facts.linear_before_reset is not None:
         words.append(f"linear_before_reset={int(facts.linear_before_reset)}")
     if facts.op == "RNN":
         words.append("+".join(facts.activations))
     words += ["lengths"] if facts.lengths else []
     words += ["initial states"] if facts.states else []
+    words += [facts.function] if facts.function else []
     words += [] if facts.constant_weights else ["weights computed at run time"]
     return ", ".join(words)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from rnnport.graph.recurrent import INPUTS, Recurrent
+from rnnport.graph.recurrent import Recurrent, as_recurrent
 from rnnport.graph.scopes import Node, Reading, Scope
 
 BATCH, TIME = "batch", "time"
@@ -58,8 +58,9 @@ class Axes:
 
     def _connect_inside(self, node: Node) -> None:
         scope = node.scope
-        if node.op in INPUTS:
-            self._seed(Recurrent(node))
+        recurrent = as_recurrent(node)
+        if recurrent is not None:
+            self._seed(recurrent)
         for source, source_axis, target, target_axis in _pairs(node):
             if source and target:
                 self._join((scope.home(source), source, source_axis), (scope, target, target_axis))

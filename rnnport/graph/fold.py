@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from rnnport.graph.rewrite import add_constant, drop_unused, keep_nodes
 from rnnport.graph.scopes import Node, Reading, Scope
+from rnnport.graph.stored import HALF, WHOLE
 
 LARGEST = 1 << 24  # elements of one constant: 64 MB of float32
 BUDGET = 1 << 27  # elements of all constants that one look at a model may compute
@@ -24,7 +25,6 @@ BROADCASTING = {
     *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Equal", "Less", "Greater", "And"),
     *("Or", "Where"),
 }
-QUANTIZED = ("int8", "uint8", "int4", "uint4", "int2", "uint2", "int16", "uint16")
 
 
 class Constants:
@@ -136,9 +136,12 @@ def _needed(scope: Scope, name: str, folded: set[Node]) -> bool:
 
 
 def _is_dequantization(node: Node, arrays: list[np.ndarray | None]) -> bool:
-    kind = None if arrays[0] is None else str(arrays[0].dtype)
-    if kind not in QUANTIZED or node.op != "Cast":
+    array = arrays[0]
+    if array is None or node.op != "Cast":
         return False
+    kind = str(array.dtype)
+    if kind not in WHOLE and not (kind in HALF and array.ndim >= 2):
+        return False  # a single number in half precision saves nothing
     return bool(node.attribute("to") in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16))
 
 

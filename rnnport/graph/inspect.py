@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnport.graph.inference import guess
+from rnnport.graph.quantize.functions import DOMAIN
 from rnnport.graph.reading import declared_bytes, external_files, initializers, open_reading
 from rnnport.graph.recurrent import Recurrent, recurrent_nodes
-from rnnport.graph.scopes import Reading
+from rnnport.graph.scopes import Reading, dtype_name
 from rnnport.graph.states import Pair
+from rnnport.graph.stored import stored_parts
 from rnnport.runtime.metadata import read_spec
 from rnnport.spec import Dim, ModelSpec
 
-WEIGHTS = ("W", "R", "B", "P")
+WEIGHTS = ("W", "W_scale", "R", "R_scale", "B", "P")
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class RecurrentFacts:
     layer: int  # 1 for a node that no other recurrent node feeds
     input_size: int | None
     hidden_size: int | None
-    weight_bytes: int
-    constant_weights: bool  # every weight is an initializer or a constant
+    weight_bytes: int  # as they are stored
+    stored: str  # NumPy's name of the type that its weights are kept in, empty where not known
+    function: str  # the function that the node calls, such as "rnnport.LSTMInt8"; empty for none
+    constant_weights: bool  # every weight is a constant, or made from small ones at load
     linear_before_reset: bool | None  # None: not a GRU
     activations: tuple[str, ...]
     lengths: bool
@@ -43,6 +47,7 @@ class Inspection:
     file_bytes: int
     external: dict[str, int]  # files with weights beside the model → bytes
     weight_bytes: int
+    bytes_by_type: dict[str, int]  # of the weights, the largest share first
     ir_version: int
     opsets: dict[str, int]
     producer: str
@@ -66,11 +71,13 @@ def inspect_file(path: str | os.PathLike[str]) -> Inspection:
     spec = read_spec(path)
     reading = open_reading(path)
     model, guessed = reading.model, guess(reading)
+    by_type = _by_type(reading)
     return Inspection(
         path=os.fspath(path),
         file_bytes=Path(path).stat().st_size,
         external=external_files(path, reading),
-        weight_bytes=sum(declared_bytes(tensor) for tensor in initializers(reading)),
+        weight_bytes=sum(by_type.values()),
+        bytes_by_type=by_type,
         ir_version=model.ir_version,
         opsets={each.domain or "ai.onnx": each.version for each in model.opset_import},
         producer=f"{model.producer_name} {model.producer_version}".strip(),
@@ -84,6 +91,14 @@ def inspect_file(path: str | os.PathLike[str]) -> Inspection:
     )
 
 
+def _by_type(reading: Reading) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for tensor in initializers(reading):
+        kind = dtype_name(tensor.data_type) or "unknown"
+        sizes[kind] = sizes.get(kind, 0) + declared_bytes(tensor)
+    return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
+
+
 def recurrent_facts(reading: Reading) -> tuple[RecurrentFacts, ...]:
     """Every recurrent node of the file, in the file's order."""
     nodes = recurrent_nodes(reading)
@@ -93,7 +108,9 @@ def recurrent_facts(reading: Reading) -> tuple[RecurrentFacts, ...]:
 
 def _facts(node: Recurrent, layer: int) -> RecurrentFacts:
     scope = node.node.scope
-    tensors = [scope.tensor(node.input(role)) for role in WEIGHTS if node.input(role)]
+    parts = [stored_parts(scope, node.input(role)) for role in WEIGHTS if node.input(role)]
+    names = dict.fromkeys(name for each in parts for name in each or ())
+    tensors = [scope.tensor(name) for name in names]
     direction = node.node.attribute("direction", b"forward")
     return RecurrentFacts(
         name=node.label,
@@ -103,7 +120,9 @@ def _facts(node: Recurrent, layer: int) -> RecurrentFacts:
         input_size=_size(scope.shape(node.input("W")), 2),
         hidden_size=_size(scope.shape(node.input("R")), 2),
         weight_bytes=sum(declared_bytes(tensor) for tensor in tensors if tensor is not None),
-        constant_weights=all(tensor is not None for tensor in tensors),
+        stored=node.stored,
+        function="" if node.function is None else f"{DOMAIN}.{node.function.name}",
+        constant_weights=all(each is not None for each in parts),
         linear_before_reset=node.linear_before_reset if node.op == "GRU" else None,
         activations=node.activations,
         lengths=bool(node.input("sequence_lens")),

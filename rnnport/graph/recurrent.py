@@ -1,44 +1,60 @@
-"""The recurrent operators by the names of their operands, wherever in a model they stand."""
+"""The recurrent nodes of a model by the names of their operands, wherever they stand.
+
+A call of one of rnnport's own functions is the recurrent node that its body computes; the body
+itself is passed over.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rnnport.graph.scopes import Node, Reading
+import onnx
 
-INPUTS = {
-    "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
-    "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-}
-OUTPUTS = {"LSTM": ("Y", "Y_h", "Y_c"), "GRU": ("Y", "Y_h"), "RNN": ("Y", "Y_h")}
-STATES = {"initial_h": "Y_h", "initial_c": "Y_c"}  # the state that enters → its successor
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-USUAL_ACTIVATIONS = {
-    "LSTM": ("sigmoid", "tanh", "tanh"),
-    "GRU": ("sigmoid", "tanh"),
-    "RNN": ("tanh",),
-}
+from rnnport.graph.operands import GATES, INPUTS, OUTPUTS, STATES, USUAL_ACTIVATIONS
+from rnnport.graph.quantize.functions import CALLED, Function
+from rnnport.graph.scopes import Node, Reading, Scope
+from rnnport.graph.stored import is_small, stored_parts
+
+__all__ = [
+    "GATES",
+    "INPUTS",
+    "OUTPUTS",
+    "STATES",
+    "USUAL_ACTIVATIONS",
+    "Recurrent",
+    "as_recurrent",
+    "recurrent_nodes",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class Recurrent:
-    """One LSTM, GRU or RNN node."""
+    """One LSTM, GRU or RNN: a node, or the call of a function that stands for one."""
 
     node: Node
+    function: Function | None = None
 
     @property
     def op(self) -> str:
-        return self.node.op
+        """The standard operator that it computes."""
+        return self.node.op if self.function is None else self.function.op
 
     @property
     def label(self) -> str:
         return self.node.label
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The roles of its inputs, in their order."""
+        return INPUTS[self.op] if self.function is None else self.function.inputs
+
     def input(self, role: str) -> str:
         """The name of the value that plays the role ("X", "W", …), empty where there is none."""
-        roles = INPUTS[self.op]
-        return self.node.input(roles.index(role)) if role in roles else ""
+        return self.node.input(self.inputs.index(role)) if role in self.inputs else ""
+
+    def place(self, role: str) -> int:
+        """The index of the role among the inputs."""
+        return self.inputs.index(role)
 
     def output(self, role: str) -> str:
         """The name of the value that plays the role ("Y", "Y_h", "Y_c"), empty for none."""
@@ -68,10 +84,33 @@ class Recurrent:
     @property
     def dtype(self) -> str:
         """NumPy's name of the type that it computes in, empty where it is not known."""
+        if self.function is not None:
+            return "float32"
         scope = self.node.scope
         return scope.dtype(self.input("R")) or scope.dtype(self.input("X"))
+
+    @property
+    def stored(self) -> str:
+        """NumPy's name of the type that its weights are kept in, empty where it is not known."""
+        scope = self.node.scope
+        parts = [scope.dtype(name) for name in stored_parts(scope, self.input("R")) or ()]
+        return next((kind for kind in parts if is_small(kind)), self.dtype)
+
+
+def as_recurrent(node: Node) -> Recurrent | None:
+    """The node as a recurrent one, where it is that."""
+    if node.op in INPUTS:
+        return None if _in_own_function(node.scope) else Recurrent(node)
+    function = CALLED.get((node.proto.domain, node.proto.op_type))
+    return None if function is None else Recurrent(node, function)
 
 
 def recurrent_nodes(reading: Reading) -> list[Recurrent]:
     """Every recurrent node, also those inside If, Loop, Scan and functions."""
-    return [Recurrent(node) for node in reading.nodes() if node.op in INPUTS]
+    found = (as_recurrent(node) for node in reading.nodes())
+    return [node for node in found if node is not None]
+
+
+def _in_own_function(scope: Scope) -> bool:
+    body = scope.body
+    return isinstance(body, onnx.FunctionProto) and (body.domain, body.name) in CALLED

@@ -45,9 +45,9 @@ class Node:
         return self.proto.output[index] if index < len(self.proto.output) else ""
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute's value; ``default`` where the node does not have it."""
+        """An attribute's value; ``default`` where the node has none, or each call gives its own."""
         for attribute in self.proto.attribute:
-            if attribute.name == name:
+            if attribute.name == name and not attribute.ref_attr_name:
                 return helper.get_attribute_value(attribute)
         return default
 

@@ -45,6 +45,22 @@ class Drift:
         """The RMS error as a part of the reference's own size; 0 where that is zero."""
         return self.rms / self.scale if self.scale > 0.0 else 0.0
 
+    def describe(self) -> str:
+        """The drift in words: whole numbers have decisions alone."""
+        words = []
+        if self.scale > 0.0 or self.agreement is None:
+            words = [
+                f"{self.rms:.2g} RMS ({self.relative:.2%} of its size)",
+                f"{self.max:.2g} at most",
+            ]
+        if self.quarters is not None:
+            first, *middle, last = self.quarters
+            between = (sum(value**2 for value in middle) / len(middle)) ** 0.5
+            words.append(f"in time {first:.2g}, {between:.2g}, {last:.2g}")
+        if self.agreement is not None:
+            words.append(f"{self.agreement:.2%} of {self.decisions} decisions agree")
+        return ", ".join(words)
+
 
 def measure_drift(
     reference: Engine, candidate: Engine, cases: Iterable[Case], spec: ModelSpec | None = None
@@ -210,6 +226,8 @@ def _short(value: Any) -> Any:
 
 def _drift(each: Mapping[str, Any]) -> Drift:
     quarters, agreement = each.get("quarters"), each.get("agreement")
+    if quarters is not None and len(quarters) != QUARTERS:
+        raise ValueError(f"{len(quarters)} quarters")
     return Drift(
         rms=float(each["rms"]),
         max=float(each["max"]),

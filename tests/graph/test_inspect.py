@@ -1,6 +1,7 @@
 """What ``inspect`` says of our files, of files from elsewhere, and of files that are broken."""
 
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import onnx
@@ -11,10 +12,13 @@ from typer.testing import CliRunner
 
 from rnnport.cli.main import app
 from rnnport.errors import ModelFileError
+from rnnport.graph.annotate import write_spec
 from rnnport.graph.inference import infer_spec
 from rnnport.graph.inspect import inspect_file
+from rnnport.graph.quantize.rewriting import with_small_weights
 from rnnport.graph.reading import frozen_axes, open_reading
 from rnnport.graph.states import Pair
+from rnnport.parity.drift import Drift, to_record
 from rnnport.spec import METADATA_KEY
 
 
@@ -69,6 +73,67 @@ def test_weights_that_are_computed_are_told(save):
     path = save(model)
     assert not inspect_file(path).recurrent[0].constant_weights
     assert "weights computed at run time" in command(path).stdout
+
+
+@pytest.mark.parametrize("inline", [False, True])
+@pytest.mark.parametrize(("precision", "stored"), [("int8", "int8"), ("bf16", "bfloat16")])
+def test_quantized_layers_show_what_they_are_stored_in(save, precision, stored, inline):
+    parent = build(Shape("LSTM", 2, "bidirectional", hidden=16))
+    small, accounts = with_small_weights(parent, precision, inline=inline)
+    path = save(small)
+    found = inspect_file(path)
+    assert [(facts.op, facts.layer, facts.stored) for facts in found.recurrent] == [
+        ("LSTM", 1, stored),
+        ("LSTM", 2, stored),
+    ]
+    sizes = {each.node: each.bytes_after for each in accounts}
+    for facts in found.recurrent:
+        assert facts.constant_weights
+        assert facts.hidden_size == 16
+        assert facts.weight_bytes == sizes[facts.name]
+        assert facts.function == ("" if inline else f"rnnport.{small.functions[0].name}")
+    assert found.bytes_by_type[stored] >= sum(
+        4 * 2 * 16 * (f.input_size + 16) for f in found.recurrent
+    )
+    assert sum(found.bytes_by_type.values()) == found.weight_bytes
+    printed = command(path).stdout
+    assert f" in {stored}" in printed
+    assert any(
+        line.startswith("  weights") and f"{stored} " in line for line in printed.splitlines()
+    )
+    assert "weights computed at run time" not in printed
+
+
+def test_the_account_of_a_quantization_is_printed_in_short(save):
+    shape = Shape("GRU", hidden=16)
+    small, accounts = with_small_weights(build(shape), "int8")
+    drift = {"scores": Drift(0.001, 0.01, 0.1, (0.001, 0.002, 0.002, 0.003), 0.995, 200)}
+    account = {
+        "precision": "int8",
+        "nodes": [asdict(each) for each in accounts],
+        "bytes_before": 123_456,
+        "bytes_after": 45_678,
+        "drift": to_record(drift),
+        "functions_version": 1,
+        "calibrated_on": None,
+    }
+    write_spec(small, replace(spec_of(shape), quantization=account))
+    lines = command(save(small)).stdout.splitlines()
+    assert "  quantized   int8, 1 of 2 nodes, 123.5 kB before, functions of version 1" in lines
+    assert (
+        "  drift       scores  0.001 RMS (1.00% of its size), 0.01 at most, in time 0.001, 0.002, "
+        "0.003, 99.50% of 200 decisions agree"
+    ) in lines
+
+
+@pytest.mark.parametrize("account", [3, ["int8"], {"nodes": [1]}, {"drift": {"y": 1}}])
+def test_an_account_that_is_none_is_damage(save, account):
+    model = build(Shape("GRU"))
+    told = json.loads(spec_of(Shape("GRU")).to_json()) | {"quantization": account}
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(told)})
+    result = command(save(model))
+    assert result.exit_code == 3
+    assert "metadata is damaged" in result.stderr
 
 
 def test_a_file_from_elsewhere_shows_what_can_be_inferred(save):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, helper
 
-from rnnport.graph.recurrent import OUTPUTS
+from rnnport.graph.operands import OUTPUTS
 
 DOMAIN = "rnnport"
 VERSION = 1
@@ -73,6 +73,8 @@ FUNCTIONS = {
         *_pair("RNN", ("activations",), ("activation",)),
     )
 }
+
+CALLED = {(DOMAIN, function.name): function for function in FUNCTIONS.values()}  # as nodes call it
 
 
 def function_proto(function: Function, opset: int) -> onnx.FunctionProto:

@@ -9,7 +9,7 @@ import onnx
 from rnnport.graph.check.rule import Effect, Fault, Rule, Severity, Targets
 from rnnport.graph.check.rules.weights import WEIGHTS
 from rnnport.graph.fold import fold, foldable
-from rnnport.graph.recurrent import INPUTS
+from rnnport.graph.recurrent import as_recurrent
 from rnnport.graph.scopes import Node, Reading
 
 
@@ -37,14 +37,11 @@ def _not_only_weights(nodes: list[Node]) -> list[Node]:
 
 
 def _takes_as_weight(taker: Node, name: str) -> bool:
-    roles = INPUTS.get(taker.op, ())
-    return (
-        all(
-            role in WEIGHTS
-            for role, taken in zip(roles, taker.proto.input, strict=False)
-            if taken == name
-        )
-        and taker.op in INPUTS
+    node = as_recurrent(taker)
+    return node is not None and all(
+        role in WEIGHTS
+        for role, taken in zip(node.inputs, taker.proto.input, strict=False)
+        if taken == name
     )
 
 

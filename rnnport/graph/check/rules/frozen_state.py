@@ -11,7 +11,7 @@ from onnx import helper
 
 from rnnport.graph.check.rule import Effect, Fault, Rule, Severity, Targets
 from rnnport.graph.fold import constant_value
-from rnnport.graph.recurrent import INPUTS, STATES, Recurrent, recurrent_nodes
+from rnnport.graph.recurrent import STATES, Recurrent, recurrent_nodes
 from rnnport.graph.rewrite import (
     Names,
     add_constant,
@@ -51,7 +51,7 @@ def repair(reading: Reading) -> onnx.ModelProto:
     """Leave a zero state out (the operator's own start); spread any other over the batch."""
     names = Names(reading)
     for frozen in _frozen(reading):
-        place = INPUTS[frozen.node.op].index(frozen.role)
+        place = frozen.node.place(frozen.role)
         if not frozen.value.any():
             set_input(frozen.node.node, place, "")
         elif _same_for_all(frozen):

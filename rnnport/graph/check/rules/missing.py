@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from rnnport.graph.check.rule import Fault, Rule, Severity, Targets
+from rnnport.graph.quantize.functions import CALLED
 from rnnport.graph.recurrent import Recurrent, recurrent_nodes
 from rnnport.graph.scopes import Node, Reading
 
@@ -25,7 +26,7 @@ def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
     for node in reading.nodes():
         if (node.proto.domain, node.proto.op_type) in own:
             if "openvino" in targets:
-                yield Fault(node.label, "OpenVINO refuses local functions: export with --inline")
+                yield Fault(node.label, f"OpenVINO refuses local functions: {_way_out(node)}")
         else:
             yield from _operator(node, targets)
     for recurrent in recurrent_nodes(reading):
@@ -33,6 +34,12 @@ def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
             yield from _openvino(recurrent)
         if "tract" in targets and not recurrent.input("initial_h"):
             yield from _tract(recurrent)
+
+
+def _way_out(node: Node) -> str:
+    if (node.proto.domain, node.proto.op_type) in CALLED:
+        return "`rnnport quantize --inline` writes plain operators"
+    return "export with --inline"
 
 
 def _opset(reading: Reading, targets: Targets) -> Iterator[Fault]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rnnport.errors import RnnportError
 from rnnport.graph.check.rule import Fault, Rule, Severity, Targets
-from rnnport.graph.fold import QUANTIZED
+from rnnport.graph.quantize.already import QUANTIZING
 from rnnport.graph.recurrent import Recurrent, recurrent_nodes
 from rnnport.graph.scopes import Reading, Scope
-
-QUANTIZING = {
-    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger"),
-    *("ConvInteger", "QLinearMatMul", "QLinearConv", "DynamicQuantizeMatMul", "MatMulNBits"),
-    *("DynamicQuantizeLSTM", "MatMulIntegerToFloat", "QAttention", "QGemm"),
-}
+from rnnport.graph.stored import WHOLE
+from rnnport.spec import METADATA_KEY, parse
 
 
 def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
@@ -21,8 +18,10 @@ def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
     evidence = _evidence(reading)
     if not evidence:
         return
+    told = _told(reading)
     for node in recurrent_nodes(reading):
-        if node.dtype.startswith("float") and not _has_small_weights(reading, node):
+        passed_over = node.dtype.startswith("float") and not _has_small_weights(reading, node)
+        if passed_over and node.label not in told:
             yield Fault(
                 node.label,
                 f"this {node.op} is still {node.dtype}, although {evidence}: {_why(node)}",
@@ -37,6 +36,16 @@ def _evidence(reading: Reading) -> str:
     return ""
 
 
+def _told(reading: Reading) -> set[str]:
+    """The nodes of which the file's own account of its quantization says why they were kept."""
+    text = reading.metadata.get(METADATA_KEY)
+    try:
+        account = (parse(text).quantization if text else None) or {}
+        return {each["node"] for each in account.get("nodes", ()) if each["reason"]}
+    except (RnnportError, LookupError, TypeError, AttributeError):
+        return set()  # RNN205 reports a description that cannot be read
+
+
 def _why(node: Recurrent) -> str:
     if node.op != "LSTM":
         return f"ONNX Runtime's quantizer knows no {node.op}"
@@ -47,7 +56,7 @@ def _why(node: Recurrent) -> str:
 
 
 def _has_small_weights(reading: Reading, node: Recurrent) -> bool:
-    return all(
+    return node.function is not None or all(
         _is_quantized(reading, node.node.scope, node.input(role), set()) for role in ("W", "R")
     )
 
@@ -58,7 +67,7 @@ def _is_quantized(reading: Reading, scope: Scope, name: str, seen: set[str]) -> 
         return False
     seen.add(f"{scope.path}{name}")
     home = scope.home(name)
-    if home.dtype(name) in QUANTIZED:
+    if home.dtype(name) in WHOLE:
         return True
     if home.is_function and name in home.input_names:
         place = home.input_names.index(name)

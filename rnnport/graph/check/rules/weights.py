@@ -8,9 +8,10 @@ import onnx
 
 from rnnport.graph.check.rule import Effect, Fault, Rule, Severity, Targets
 from rnnport.graph.fold import Constants
-from rnnport.graph.recurrent import INPUTS, Recurrent, recurrent_nodes
+from rnnport.graph.recurrent import Recurrent, recurrent_nodes
 from rnnport.graph.rewrite import Names, add_constant, drop_unused, set_input
 from rnnport.graph.scopes import Reading, Scope
+from rnnport.graph.stored import stored_parts
 
 WEIGHTS = ("W", "R", "B", "P")
 
@@ -47,14 +48,17 @@ def repair(reading: Reading) -> onnx.ModelProto:
             if value is not None:
                 name = names.fresh(f"{node.label}.{role}".replace("/", "."))
                 add_constant(reading.main, name, value)
-                set_input(node.node, INPUTS[node.op].index(role), name)
+                set_input(node.node, node.place(role), name)
     drop_unused(reading.model)
     return reading.model
 
 
 def _is_loose(reading: Reading, node: Recurrent, role: str) -> bool:
     name = node.input(role)
-    return bool(name) and not _is_initializer(reading, node.node.scope, name)
+    scope = node.node.scope
+    if not name or _is_initializer(reading, scope, name):
+        return False
+    return stored_parts(scope, name) is None  # small weights are restored at load, on purpose
 
 
 def _is_initializer(reading: Reading, scope: Scope, name: str) -> bool:
