@@ -11,6 +11,7 @@ import typer
 
 from rnnport.cli.ending import ends_well
 from rnnport.cli.progress import progress
+from rnnport.errors import RequestError
 
 if TYPE_CHECKING:
     from rnnport.parity.cases import Case
@@ -33,6 +34,12 @@ def verify(
     time: Annotated[
         int | None, typer.Option(help="T of the times 1, 2, T, 3T; default: the run's, or 10.")
     ] = None,
+    min_agreement: Annotated[
+        str, typer.Option(help="Least share of a quantized file's decisions that are its parent's.")
+    ] = "99%",
+    max_drift_ratio: Annotated[
+        float, typer.Option(help="How many times its recorded drift a quantized file may show.")
+    ] = 1.5,
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML report with plots to this file.")
     ] = None,
@@ -42,6 +49,7 @@ def verify(
     """Compare a model file with PyTorch, or with another file, over a seeded grid.
 
     Every batch, length, state and chunk split of the grid is compared, outputs and final states.
+    A quantized file is judged by its decisions and its drift, and held to itself over the grid.
     Exit code 1: something disagrees; 3: an engine that was asked for is not there.
     """
     if report is not None:
@@ -60,6 +68,8 @@ def verify(
         rtol=rtol,
         seed=seed,
         time=time,
+        min_agreement=_share(min_agreement),
+        max_drift_ratio=max_drift_ratio,
         watch=_show_progress,
     )
     print(outcome.to_json() if json else outcome)  # before a report that may not be writable
@@ -68,6 +78,16 @@ def verify(
         print(f"report: {report}", file=sys.stderr)
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
+
+
+def _share(text: str) -> float:
+    """A share as "99%" or 0.99."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise RequestError(
+            f"--min-agreement is {text}; expected a share such as 99% or 0.99"
+        ) from error
 
 
 def _show_progress(engine: str, cases: Sequence[Case]) -> Iterable[Case]:

@@ -30,6 +30,7 @@ def compare(
     atol: float = 1e-5,
     rtol: float = 1e-5,
     precise: Engine | None = None,
+    excusing: Engine | None = None,
     spec: ModelSpec | None = None,
 ) -> ParityReport:
     """Compare outputs and final states of two engines over ``cases``.
@@ -37,8 +38,9 @@ def compare(
     The reference runs each case whole. The candidate runs it whole, and piece by piece where the
     case has chunks and the model carries states; each row that a case pads is compared with the
     same row alone, which asks the candidate about itself. ``precise`` answers in float64: where
-    four times the reference's own error exceeds the bound, that is the bound. ``spec`` says what
-    the model takes and gives where the candidate's own spec knows less.
+    four times the reference's own error exceeds the bound, that is the bound. Where padding changes
+    the answers of ``excusing`` (by default the reference) it may change the candidate's. ``spec``
+    says what the model takes and gives where the candidate's own spec knows less.
 
     A case that an engine refuses counts neither as passed nor as failed; where nothing at all was
     compared the report fails.
@@ -71,7 +73,7 @@ def compare(
                 )
         if case.ragged:
             alone, refused, remarks = rows_alone(
-                (reference, candidate), spec, case, feeds, tolerance
+                (excusing or reference, candidate), spec, case, feeds, tolerance
             )
             comparisons += alone
             refusals += refused

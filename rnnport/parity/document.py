@@ -39,6 +39,7 @@ def document(report: ParityReport) -> dict[str, Any]:
         ],
         "notes": list(report.notes),
         "facts": dict(report.facts),
+        "loss": None if report.loss is None else report.loss.to_document(),
     }
 
 

@@ -20,6 +20,7 @@ from rnnport.spec import ModelSpec
 Array = NDArray[Any]
 QUARTERS = 4
 DIGITS = 6  # significant ones, in the recorded form
+CLEAR = 0.1  # of the usual distance from the smallest to the largest element
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,10 @@ class Drift:
     ``rms`` and ``max`` are of the absolute error; ``scale`` is the RMS of the reference's values.
     ``quarters`` are the RMS errors of the four quarters of time, first to last, None for an output
     without steps. ``agreement`` is the share of ``decisions`` that are the same, None where there
-    are none: a classifier's answer decides by the largest element of its last axis; whole numbers
-    and flags are decisions themselves, and have no error.
+    are none: a classifier's answer decides by the largest element of its last axis, where the
+    reference's leads by a tenth of the usual distance from the smallest to the largest (drawn
+    inputs leave it undecided more often than real ones); whole numbers and flags are decisions
+    themselves, and have no error.
     """
 
     rms: float = 0.0
@@ -95,8 +98,17 @@ def measure_drift(
                 total = sums.setdefault(name, _Sum())
                 total.add(array, found[name], axes.get(name), span)
                 if name in deciding:
-                    total.decide(array.argmax(-1) == found[name].argmax(-1))
+                    clear = _is_clear(array)
+                    total.decide((array.argmax(-1) == found[name].argmax(-1))[clear])
     return {name: total.drift() for name, total in sums.items()}
+
+
+def decides(spec: ModelSpec) -> bool:
+    """Whether a model's answers are, or hold, decisions that can agree."""
+    return any(
+        _decides(spec, tensor.shape) or not tensor.dtype.startswith("float")
+        for tensor in spec.answers()
+    )
 
 
 def to_record(drift: Mapping[str, Drift]) -> dict[str, Any]:
@@ -161,7 +173,14 @@ def _require_alike(expected: Arrays, found: Arrays, case: Case) -> None:
 
 
 def _decides(spec: ModelSpec, shape: tuple[int | str, ...]) -> bool:
-    return spec.task == "classify" and bool(shape) and shape[-1] == len(spec.classes) > 0
+    return spec.task == "classify" and bool(shape) and shape[-1] == len(spec.classes) > 1
+
+
+def _is_clear(scores: Array) -> Array:
+    """Where the largest element of the last axis leads the second by enough to be a decision."""
+    ordered = np.sort(scores, axis=-1)
+    lead, distance = ordered[..., -1] - ordered[..., -2], ordered[..., -1] - ordered[..., 0]
+    return np.asarray(lead >= CLEAR * distance.mean())
 
 
 @dataclass

@@ -80,6 +80,7 @@ def _section(report: ParityReport, index: int) -> str:
         f"<h2>{escape(title)}</h2>",
         f"<p>{badge('ok', 'good') if report.ok else badge('FAILED', 'bad')} "
         f"{escape(report.summary())}</p>",
+        *_loss(report),
         f'<p class="quiet">Each element within {report.atol:g} + {report.rtol:g} · |reference|.'
         "</p>",
         bullets("What to know", report.remarks()),
@@ -90,6 +91,13 @@ def _section(report: ParityReport, index: int) -> str:
         figure("Error over time", error_over_time(report, f"time{index}")),
     ]
     return f"<section>{''.join(parts)}</section>"
+
+
+def _loss(report: ParityReport) -> Iterator[str]:
+    if report.loss is not None:
+        first, *lines = report.loss.lines()
+        yield _list(f"{first[0].upper()}{first[1:]}", lines)
+        yield "<h3>The file against itself</h3>"
 
 
 def _table(groups: Iterable[Group]) -> str:

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from rnnport.parity.finding import WAYS, Comparison, Refusal, severity
+from rnnport.parity.loss import Loss
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,11 @@ class Group:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """The outcome of one comparison of two engines; never true on nothing."""
+    """The outcome of one comparison of two engines; never true on nothing.
+
+    With ``loss`` the candidate is lossy: that judges it against the reference, and the comparisons
+    are of the candidate with itself, whole, in chunks, and each padded row alone.
+    """
 
     reference: str
     candidate: str
@@ -68,11 +73,14 @@ class ParityReport:
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)  # files, seed, versions
+    loss: Loss | None = None
 
     @property
     def ok(self) -> bool:
         """Whether something was compared and every element is within its bound."""
-        return self.elements > 0 and all(item.ok for item in self.comparisons)
+        if self.loss is not None:
+            return self.loss.ok and not self.failures
+        return self.elements > 0 and not self.failures
 
     @property
     def elements(self) -> int:
@@ -121,7 +129,13 @@ class ParityReport:
 
     def lines(self) -> Iterator[str]:
         """The report for a terminal: one line per group, then what matters about the whole."""
-        yield f"{self.candidate} against {self.reference} (atol {self.atol:g}, rtol {self.rtol:g})"
+        bounds = f"(atol {self.atol:g}, rtol {self.rtol:g})"
+        if self.loss is None:
+            yield f"{self.candidate} against {self.reference} {bounds}"
+        else:
+            yield f"{self.candidate} against {self.reference}"
+            yield from (f"  {line}" for line in self.loss.lines())
+            yield f"{self.candidate} against itself {bounds}"
         yield from (f"  {group.line()}" for group in self.groups())
         yield from (f"  note: {note}" for note in self.remarks())
         if self.failures:
@@ -144,6 +158,10 @@ class ParityReport:
 
     def summary(self) -> str:
         """The verdict in one sentence."""
+        if self.loss is not None and self.ok:
+            return f"outputs within their limits: {len(self.loss.drift)}"
+        if self.loss is not None and not self.loss.ok:
+            return f"beyond their limits: {len(list(self.loss.failures()))}"
         if not self.comparisons or (self.elements == 0 and not self.failures):
             return "nothing was compared, and that is a failure"
         if not self.ok:

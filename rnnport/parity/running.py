@@ -60,7 +60,10 @@ def run_chunked(engine: Engine, spec: ModelSpec, chunks: Sequence[int], feeds: A
         parts.append(answers.arrays)
         states = {state.input: answers.arrays[state.output] for state in spec.states}
         start += size
-    return Answers(arrays=_joined(spec, parts))
+    try:
+        return Answers(arrays=_joined(spec, parts))
+    except ValueError as error:  # axes that are not what the spec says
+        return Answers(failure=f"the answers to its pieces cannot be joined along time: {error}")
 
 
 def _joined(spec: ModelSpec, parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

@@ -48,6 +48,11 @@ class Verification:
             return 1
         return 3 if self.missing or not self.reports else 0
 
+    @property
+    def lossy(self) -> bool:
+        """Whether the file was judged by what it loses."""
+        return any(report.loss is not None for report in self.reports)
+
     def lines(self) -> Iterator[str]:
         """The outcome for a terminal."""
         for report in self.reports:
@@ -67,10 +72,13 @@ class Verification:
             return f"FAILED: {self.model} does not promise what {self.against} does"
         if not self.agrees and self.reports:
             wrong = ", ".join(report.candidate for report in self.reports if not report.ok)
-            return f"FAILED: {self.model} does not equal {self.against} on {wrong}"
+            fault = "strays too far from" if self.lossy else "does not equal"
+            return f"FAILED: {self.model} {fault} {self.against} on {wrong}"
         if self.missing:
             absent = ", ".join(missing.engine for missing in self.missing)
             return f"INCOMPLETE: {self.model} was not verified on {absent}"
+        if self.lossy:
+            return f"ok: {self.model} stays as near to {self.against} as it must on {names}"
         return f"ok: {self.model} equals {self.against} on {names}"
 
     def to_document(self) -> dict[str, Any]:

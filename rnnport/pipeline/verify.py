@@ -20,9 +20,11 @@ from rnnport.errors import (
 from rnnport.parity.cases import Case, grid
 from rnnport.parity.compare import compare
 from rnnport.parity.finding import Refusal
+from rnnport.parity.loss import Limits
 from rnnport.parity.promises import differences
 from rnnport.parity.report import ParityReport
 from rnnport.parity.verification import Missing, Verification
+from rnnport.pipeline.lossy import held_to_bounds, judge, judged, lossy
 from rnnport.runtime.engine import ENGINES, Engine, open_engine
 from rnnport.runtime.metadata import read_spec
 from rnnport.spec import ModelSpec, TensorSpec
@@ -43,9 +45,14 @@ def verify(
     rtol: float = 1e-5,
     seed: int = 0,
     time: int | None = None,
+    min_agreement: float = Limits.min_agreement,
+    max_drift_ratio: float = Limits.max_drift_ratio,
     watch: Watch | None = None,
 ) -> Verification:
     """Compare a model file with PyTorch, or with another model file, over a seeded grid.
+
+    A quantized file is compared with itself over the grid; against its parent it is judged by its
+    decisions and by its drift beside the one that it records.
 
     Args:
         path: the model file.
@@ -57,6 +64,8 @@ def verify(
         rtol: tolerance relative to the reference's value.
         seed: of the grid and of what is fed.
         time: T of the grid's times 1, 2, T, 3T; by default that of the run's example, else 10.
+        min_agreement: the least share of a quantized file's decisions that are its parent's.
+        max_drift_ratio: how many times its recorded drift a quantized file may show.
         watch: is given each engine's name and cases before they run, and gives them back one by
             one, so that a program can show progress.
 
@@ -68,8 +77,13 @@ def verify(
     """
     path, against = Path(path), Path(against)
     _check_request(engines, atol, rtol, time)
+    limits = Limits(min_agreement, max_drift_ratio)
     own = read_spec(path)
     reference = _run(path, own, against) if against.is_dir() else _file(path, own, against)
+    found = lossy(path, own, against, reference.own)
+    notes = reference.notes
+    if found is not None and not judged(found, reference.spec):
+        notes, found = (*notes, held_to_bounds(found)), None
     cases = grid(reference.spec, seed, time or reference.time)
     reports: list[ParityReport] = []
     missing: list[Missing] = []
@@ -83,16 +97,13 @@ def verify(
             refusals = tuple(Refusal(case, "whole", name, str(error)) for case in cases)
             reports.append(ParityReport(reference.engine.name, name, atol, rtol, (), refusals))
             continue
-        report = compare(
-            reference.engine,
-            candidate,
-            cases if watch is None else watch(name, cases),
-            atol=atol,
-            rtol=rtol,
-            precise=reference.precise,
-            spec=reference.spec,
-        )
-        reports.append(replace(report, notes=(*reference.notes, *report.notes)))
+        watched = cases if watch is None else watch(name, cases)
+        if found is not None:
+            sides = reference.engine, candidate
+            report = judge(sides, reference.spec, found, watched, limits, (atol, rtol))
+        else:
+            report = _compared(reference, candidate, watched, (atol, rtol))
+        reports.append(replace(report, notes=(*notes, *report.notes)))
     facts = _facts(path, against, seed)
     return Verification(
         model=str(path),
@@ -110,8 +121,23 @@ class _Reference:
     spec: ModelSpec  # what the grid is drawn from
     precise: Engine | None = None
     notes: tuple[str, ...] = ()
+    own: ModelSpec | None = None  # what the reference's file says of itself
     time: int | None = None  # a typical number of steps
     promises: tuple[str, ...] = ()  # where the file's own spec differs from what it must say
+
+
+def _compared(
+    reference: _Reference, candidate: Engine, cases: Iterable[Case], bounds: tuple[float, float]
+) -> ParityReport:
+    return compare(
+        reference.engine,
+        candidate,
+        cases,
+        atol=bounds[0],
+        rtol=bounds[1],
+        precise=reference.precise,
+        spec=reference.spec,
+    )
 
 
 def _check_request(engines: Sequence[str], atol: float, rtol: float, time: int | None) -> None:
@@ -147,7 +173,7 @@ def _run(path: Path, own: ModelSpec | None, folder: Path) -> _Reference:
     inputs = (run.example[tensor.name] for tensor in run.spec.data_inputs())
     time = max(int(array.shape[1]) for array in inputs)
     if own is None:
-        return _Reference(single, spec, double, NO_METADATA, time)
+        return _Reference(single, spec, double, NO_METADATA, time=time)
     return _Reference(single, spec, double, time=time, promises=differences(own, spec))
 
 
@@ -176,7 +202,7 @@ def _file(path: Path, own: ModelSpec | None, other: Path) -> _Reference:
     notes = () if spec else NO_METADATA
     promises = differences(own, theirs) if own and theirs else ()
     engine = open_engine("ort-cpu", str(other))
-    return _Reference(engine, spec or _infer(path), notes=notes, promises=promises)
+    return _Reference(engine, spec or _infer(path), notes=notes, own=theirs, promises=promises)
 
 
 def _infer(path: Path) -> ModelSpec:

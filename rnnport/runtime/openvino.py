@@ -28,6 +28,8 @@ except ImportError as missing:
 
 from rnnport.runtime import model_proto
 
+OWN_DOMAIN = "rnnport"  # of the functions that a quantized file calls
+
 
 def open_cpu(path: str) -> OpenVinoEngine:
     """Compile a model file for the CPU.
@@ -48,6 +50,7 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(self, path: str, spec: ModelSpec, model: onnx.ModelProto) -> None:
+        _refuse_functions(model, Path(path).name)
         nodes = list(model_proto.recurrent_protos(model))
         for node in nodes:
             _refuse_wrong(node)
@@ -99,6 +102,18 @@ class OpenVinoEngine:
                 raise UnsupportedModelError(
                     "OpenVINO answers rows shorter than their padding wrongly: it ignores lengths"
                 )
+
+
+def _refuse_functions(model: onnx.ModelProto, where: str) -> None:
+    known = {(function.domain, function.name) for function in model.functions}
+    called = {(n.domain, n.op_type) for n in model_proto.all_nodes(model)} & known
+    if called:
+        names = ", ".join(f"{domain}.{name}" for domain, name in sorted(called))
+        own = any(domain == OWN_DOMAIN for domain, _ in called)
+        way = "'rnnport quantize --inline' writes" if own else "onnx.inliner makes of them"
+        raise UnsupportedModelError(
+            f"OpenVINO knows no ONNX functions, and {where} calls {names}: {way} plain operators"
+        )
 
 
 def _refuse_wrong(node: onnx.NodeProto) -> None:

@@ -19,6 +19,7 @@ from rnnport.spec import ModelSpec
 
 try:
     import onnx
+    from onnx import inliner
     from onnx.reference import ReferenceEvaluator
 except ImportError as missing:
     raise MissingExtraError("onnx", "onnx", "the reference engine") from missing
@@ -53,6 +54,9 @@ class ReferenceEngine:
     name = "reference"
 
     def __init__(self, model: onnx.ModelProto, spec: ModelSpec, where: str) -> None:
+        # what a call gives to a function's body is seen where the body stands in the call's place;
+        # the evaluator also wants as many inputs of a call as the function has
+        model = inliner.inline_local_functions(model) if model.functions else model
         refuse_ignored(model)
         self._spec = spec
         self._outputs = [output.name for output in model.graph.output]

@@ -112,6 +112,24 @@ def test_a_classifiers_decisions_are_its_largest_elements():
     assert (found.agreement, found.decisions) == (0.25, 16)
 
 
+def test_a_near_tie_is_no_decision():
+    spec = replace(WHOLE, task="classify", classes=("a", "b"))
+
+    def leads(by):
+        def change(answers):
+            answers["y"][..., 1] += np.array([1.0, 1.0, 1.0, by], np.float32)
+            return answers
+
+        return change
+
+    sides = (Counter(1, spec, leads(0.01)), Counter(1, spec, leads(-0.01)))
+    found = measure_drift(*sides, [Case(1, 4)])["y"]
+    assert (found.agreement, found.decisions) == (1.0, 3)
+    sides = (Counter(1, spec, leads(1.0)), Counter(1, spec, leads(-0.01)))
+    found = measure_drift(*sides, [Case(1, 4)])["y"]
+    assert (found.agreement, found.decisions) == (0.75, 4)
+
+
 def test_whole_numbers_agree_or_do_not():
     spec = replace(WHOLE, outputs=(TensorSpec("y", "int64", ("batch", "time", 2), 0, 1),))
     sides = [
