@@ -13,6 +13,7 @@ from rnnport.errors import ModelFileError, SpecVersionError
 
 FORMAT_VERSION = 1
 METADATA_KEY = "rnnport"
+FUNCTION_DOMAIN = "rnnport"  # of the ONNX functions that a quantized file calls
 TASKS = ("classify", "forecast")
 
 Dim = int | str  # a fixed size, or the name of a symbolic axis such as "batch"

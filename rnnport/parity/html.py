@@ -96,7 +96,7 @@ def _section(report: ParityReport, index: int) -> str:
 def _loss(report: ParityReport) -> Iterator[str]:
     if report.loss is not None:
         first, *lines = report.loss.lines()
-        yield _list(f"{first[0].upper()}{first[1:]}", lines)
+        yield bullets(f"{first[0].upper()}{first[1:]}", lines)
         yield "<h3>The file against itself</h3>"
 
 

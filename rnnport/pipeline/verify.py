@@ -84,6 +84,8 @@ def verify(
     notes = reference.notes
     if found is not None and not judged(found, reference.spec):
         notes, found = (*notes, held_to_bounds(found)), None
+    if found is not None and _another_parent(own, against):
+        notes = (*notes, f"the file was made from another than {against}, by its sha256")
     cases = grid(reference.spec, seed, time or reference.time)
     reports: list[ParityReport] = []
     missing: list[Missing] = []
@@ -243,6 +245,11 @@ def require_same_interface(
 def _interface(tensors: Iterable[TensorSpec], leave_out: set[str]) -> dict[str, str]:
     """Names with dtypes; the streaming form of an answer has a time axis more."""
     return {tensor.name: tensor.dtype for tensor in tensors if tensor.name not in leave_out}
+
+
+def _another_parent(own: ModelSpec | None, against: Path) -> bool:
+    told = None if own is None else own.provenance.get("parent_sha256")
+    return told is not None and against.is_file() and told != _sha256(against)
 
 
 def _facts(path: Path, against: Path, seed: int) -> dict[str, object]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rnnport.errors import DeviceError, RequestError
 from rnnport.runtime import cuda
+from rnnport.spec import FUNCTION_DOMAIN
 
 DEVICES = ("auto", "cpu", "cuda")
 RECURRENT = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
@@ -49,6 +50,10 @@ def require_cuda() -> None:
 def recurrent_elsewhere(session: Any) -> list[str]:
     """The recurrent nodes that a session would not run on CUDA, as ``LSTM 'name' (provider)``.
 
+    ONNX Runtime inlines a call of one of rnnport's functions before it places nodes, so that the
+    recurrent node of its body is placed like any other. A call that is left is one for a kernel
+    that is registered for it: it counts as the recurrent node that it is.
+
     The session must have been made with ``RECORD_PLACEMENT`` switched on.
     """
     return [
@@ -56,5 +61,5 @@ def recurrent_elsewhere(session: Any) -> list[str]:
         for part in session.get_provider_graph_assignment_info()
         if part.ep_name != cuda.PROVIDER
         for node in part.get_nodes()
-        if node.op_type in RECURRENT
+        if node.op_type in RECURRENT or node.domain == FUNCTION_DOMAIN
     ]

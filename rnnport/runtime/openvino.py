@@ -15,7 +15,7 @@ from rnnport.errors import MissingExtraError, RequestError, UnsupportedModelErro
 from rnnport.runtime.engine import Array, Arrays
 from rnnport.runtime.inputs import check_feeds
 from rnnport.runtime.metadata import read_spec
-from rnnport.spec import ModelSpec
+from rnnport.spec import FUNCTION_DOMAIN, ModelSpec
 
 try:
     import openvino
@@ -27,8 +27,6 @@ except ImportError as missing:
     raise MissingExtraError("onnx", "onnx", "the engine 'openvino'") from missing
 
 from rnnport.runtime import model_proto
-
-OWN_DOMAIN = "rnnport"  # of the functions that a quantized file calls
 
 
 def open_cpu(path: str) -> OpenVinoEngine:
@@ -109,7 +107,7 @@ def _refuse_functions(model: onnx.ModelProto, where: str) -> None:
     called = {(n.domain, n.op_type) for n in model_proto.all_nodes(model)} & known
     if called:
         names = ", ".join(f"{domain}.{name}" for domain, name in sorted(called))
-        own = any(domain == OWN_DOMAIN for domain, _ in called)
+        own = any(domain == FUNCTION_DOMAIN for domain, _ in called)
         way = "'rnnport quantize --inline' writes" if own else "onnx.inliner makes of them"
         raise UnsupportedModelError(
             f"OpenVINO knows no ONNX functions, and {where} calls {names}: {way} plain operators"

@@ -1,5 +1,7 @@
 """``check`` on quantized files: it passes what is healthy and sees what is not, as before."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +18,8 @@ from rnnport.graph.quantize.rewriting import with_small_weights
 from rnnport.graph.recurrent import recurrent_nodes
 from rnnport.graph.scopes import Reading
 from rnnport.graph.states import recognise
+from rnnport.parity.cases import Case
+from rnnport.parity.feeds import draw
 from rnnport.spec import METADATA_KEY
 
 SHAPES = [
@@ -44,6 +48,22 @@ def test_a_quantized_twin_has_its_parents_findings_and_no_others(shape, precisio
         small = twin(parent, precision, inline)
         more = {each for each in found(small, *TARGETS) if "local functions" not in each[2]}
         assert {(r, m) for r, _, m in more} == {(r, m) for r, _, m in found(parent, *TARGETS)}
+
+
+@pytest.mark.parametrize("shape", SHAPES[:6], ids=str)
+def test_a_float16_twin_has_nothing_against_it_on_cuda(shape):
+    parent = build(shape)
+    assert found(twin(parent, "fp16"), "ort-cuda") == found(parent, "ort-cuda")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_static_ranges_bring_no_findings(shape):
+    wide = replace(shape, classes=64)  # a head that is worth it
+    parent = build(wide)
+    feeds = [draw(spec_of(wide), Case(2, 5, seed=seed)) for seed in range(2)]
+    static, _ = with_small_weights(parent, "int8", feeds=feeds)
+    assert "QuantizeLinear" in {node.op_type for node in static.graph.node}
+    assert {(r, m) for r, _, m in found(static)} == {(r, m) for r, _, m in found(parent)}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -1,5 +1,6 @@
 """Verifying quantized files: by decisions and drift, and strictly against themselves."""
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 
@@ -19,6 +20,7 @@ from rnnport.graph.annotate import write_spec
 from rnnport.graph.quantize.rewriting import with_small_weights
 from rnnport.parity.cases import drift_cases
 from rnnport.parity.drift import measure_drift, to_record
+from rnnport.pipeline.quantize import quantize as quantize_file
 from rnnport.runtime.engine import open_engine
 from rnnport.runtime.metadata import read_spec
 
@@ -159,6 +161,28 @@ def test_a_quantized_file_must_equal_its_inlined_form(parent, tmp_path):
     assert outcome.reports[0].loss is None
     damage(inlined, "R.0.scale", np.float32(1.001))
     assert not rnnport.verify(inlined, calls).ok
+
+
+def test_another_file_than_its_parent_is_told(parent, tmp_path):
+    small = quantize(parent, tmp_path / "small.onnx")
+    model, spec = onnx.load(small), read_spec(small)
+    write_spec(model, replace(spec, provenance={"parent_sha256": "0" * 64}))
+    onnx.save(model, small)
+    assert "was made from another than" in command(small, "--against", parent).stdout
+    own = hashlib.sha256(parent.read_bytes()).hexdigest()
+    write_spec(model, replace(spec, provenance={"parent_sha256": own}))
+    onnx.save(model, small)
+    assert "was made from another than" not in command(small, "--against", parent).stdout
+
+
+@pytest.mark.parametrize("precision", ["int8", "bf16", "fp16"])
+def test_what_quantize_writes_verifies(parent, tmp_path, precision):
+    small = tmp_path / "small.onnx"
+    quantize_file(parent, small, precision=precision)
+    outcome = rnnport.verify(small, parent)
+    assert outcome.ok, str(outcome)
+    assert outcome.reports[0].loss.recorded
+    assert not outcome.reports[0].notes
 
 
 def test_two_precisions_are_judged_as_lossy(parent, tmp_path):

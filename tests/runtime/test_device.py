@@ -1,12 +1,17 @@
 """Devices: CUDA means CUDA, and what stands in its way has a name."""
 
+from dataclasses import dataclass
+
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+import recurrent_files
 import small_models
 
 import rnnport
 from rnnport.errors import DeviceError, RequestError
+from rnnport.graph.quantize.rewriting import with_small_weights
 from rnnport.runtime import cuda
 from rnnport.runtime.device import RECORD_PLACEMENT, recurrent_elsewhere
 from rnnport.runtime.engine import open_engine
@@ -74,6 +79,66 @@ def test_recurrent_nodes_off_cuda_are_found_by_name(tmp_path, cell):
     options.add_session_config_entry(RECORD_PLACEMENT, "1")
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
     assert recurrent_elsewhere(session) == [f"{cell} '{cell}_y' (CPUExecutionProvider)"]
+
+
+@pytest.mark.parametrize("inline", [False, True])
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+def test_the_recurrent_nodes_of_quantized_files_are_found(cell, precision, inline):
+    """Two layers are two nodes, whether they were called or written out."""
+    parent = recurrent_files.build(recurrent_files.Shape(cell, layers=2, hidden=16))
+    small, _ = with_small_weights(parent, precision, inline=inline)
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(RECORD_PLACEMENT, "1")
+    content = small.SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+    found = recurrent_elsewhere(session)
+    assert len(found) == 2
+    assert all(each.startswith(f"{cell} '") and "''" not in each for each in found)
+
+
+def test_a_call_that_a_registered_kernel_takes_counts_as_recurrent():
+    """As ONNX Runtime tells of it: nothing is inlined where a kernel has the function's name."""
+
+    @dataclass
+    class Node:
+        op_type: str
+        domain: str
+        name: str
+
+    @dataclass
+    class Part:
+        ep_name: str
+        nodes: tuple[Node, ...]
+
+        def get_nodes(self):
+            return self.nodes
+
+    class Session:
+        def get_provider_graph_assignment_info(self):
+            call = Node("LSTMInt8", "rnnport", "lstm")
+            other = Node("Add", "", "sum")
+            return [
+                Part("CPUExecutionProvider", (call, other)),
+                Part("CUDAExecutionProvider", (call,)),
+            ]
+
+    assert recurrent_elsewhere(Session()) == ["LSTMInt8 'lstm' (CPUExecutionProvider)"]
+
+
+@pytest.mark.cuda
+@with_gpu
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+def test_quantized_files_run_on_cuda_entirely(tmp_path, cell, precision):
+    path = small_models.classifier(tmp_path / "m.onnx", cell, lengths=True)
+    small, _ = with_small_weights(onnx.load(path), precision)
+    onnx.save(small, tmp_path / "small.onnx")
+    x = np.random.default_rng(0).standard_normal((7, 40, 3)).astype(np.float32)
+    lengths = np.array([40, 1, 7, 7, 39, 2, 40])
+    expected = rnnport.load(tmp_path / "small.onnx", device="cpu")(x, lengths)
+    session = rnnport.load(tmp_path / "small.onnx", device="cuda")
+    np.testing.assert_allclose(session(x, lengths), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.cuda

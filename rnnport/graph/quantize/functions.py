@@ -20,8 +20,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from rnnport.graph.operands import OUTPUTS
+from rnnport.spec import FUNCTION_DOMAIN
 
-DOMAIN = "rnnport"
+DOMAIN = FUNCTION_DOMAIN
 VERSION = 1
 LEAST_IR_VERSION = 8  # the first with functions in a model file
 FLOAT32, INT32 = TensorProto.FLOAT, TensorProto.INT32
@@ -83,8 +84,11 @@ def function_proto(function: Function, opset: int) -> onnx.FunctionProto:
     replaced = {"W": "W_float32", "R": "R_float32"}
     standard = ["X", "W", "R", "B", "sequence_lens", "initial_h"]
     standard += ["initial_c"] if function.op == "LSTM" else []
-    layer = helper.make_node(
-        function.op, [replaced.get(role, role) for role in standard], list(function.outputs)
+    layer = helper.make_node(  # a runtime that inlines the body names the node after this
+        function.op,
+        [replaced.get(role, role) for role in standard],
+        list(function.outputs),
+        name=function.op.lower(),
     )
     for name in function.attributes:
         layer.attribute.append(_passed_on(name))
