@@ -53,8 +53,8 @@ def judge(
 ) -> ParityReport:
     """Measure a lossy candidate against the reference, and hold it to itself over ``cases``.
 
-    A file that records its drift must answer the same however a sequence is cut, padded or
-    batched; of any other a note says where it does not.
+    A file that records its drift must answer the same however a sequence is cut or padded;
+    of any other a note says where it does not.
 
     Args:
         engines: the reference and the candidate.
@@ -68,7 +68,8 @@ def judge(
     atol, rtol = bounds
     problem, drift = None, {}
     try:
-        drift = measure_drift(reference, candidate, drift_cases(found.spec or spec), spec)
+        recorded_on = found.spec or spec
+        drift = measure_drift(reference, candidate, drift_cases(recorded_on), recorded_on)
     except RnnportError as error:
         problem = str(error)
     loss = Loss(found.what, drift, found.recorded, limits, atol, rtol, problem)

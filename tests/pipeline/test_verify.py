@@ -15,6 +15,7 @@ import rnnport
 from rnnport.cli.main import app
 from rnnport.errors import MissingExtraError, RequestError
 from rnnport.pipeline import verify as pipeline
+from rnnport.pipeline.quantize import quantize
 from rnnport.spec import METADATA_KEY, TimeSpec
 
 SHAPE = Shape("GRU", lengths=True, stream=True)
@@ -249,6 +250,16 @@ class TestAgainstARun:
         assert report.reference == "torch"
         assert {item.case.time for item in report.comparisons} == {1, 2, 6, 18}
         assert 0.0 < report.largest < 1e-5
+
+    def test_a_quantized_file_is_judged_against_pytorch(self, run, tmp_path):
+        path, folder = run
+        quantize(path, tmp_path / "small.onnx")
+        outcome = pipeline.verify(tmp_path / "small.onnx", folder)
+        assert outcome.ok, str(outcome)
+        (report,) = outcome.reports
+        assert report.reference == "torch"
+        scores, recorded = (each["scores"] for each in (report.loss.drift, report.loss.recorded))
+        assert scores.rms == pytest.approx(recorded.rms, rel=1e-2)
 
     def test_a_damaged_bias_is_found(self, run):
         path, folder = run
