@@ -264,6 +264,34 @@ def test_nothing_quantized_is_exit_1_with_every_reason(stream, tmp_path):
         rnnport.quantize(stream, tmp_path / "twin.onnx", keep=labels)
 
 
+@pytest.mark.parametrize("options", [[], ["--inline"], ["--precision", "bf16"]])
+def test_quantizing_twice_is_refused(stream, tmp_path, options):
+    twin = tmp_path / "twin.onnx"
+    assert command(stream, "-o", twin, *options).exit_code == 0
+    result = command(twin, "-o", tmp_path / "again.onnx")
+    assert result.exit_code == 2
+    assert "is quantized already: its metadata say" in result.stderr
+    assert not (tmp_path / "again.onnx").exists()
+    bare = onnx.load(twin)
+    del bare.metadata_props[:]
+    onnx.save(bare, tmp_path / "bare.onnx")
+    result = command(tmp_path / "bare.onnx", "-o", tmp_path / "again.onnx")
+    assert result.exit_code == 2
+    assert "is quantized already: " in result.stderr
+
+
+def test_a_twin_verifies_against_its_parent_and_passes_check(stream, tmp_path):
+    twin = tmp_path / "twin.onnx"
+    rnnport.quantize(stream, twin)
+    outcome = rnnport.verify(twin, stream)
+    assert outcome.ok
+    assert outcome.lossy
+    assert CliRunner().invoke(app, ["check", str(twin)]).exit_code == 0
+    told = CliRunner().invoke(app, ["inspect", str(twin)])
+    assert told.exit_code == 0
+    assert "int8" in told.stdout
+
+
 def test_a_damaged_file_is_exit_3(tmp_path):
     path = tmp_path / "damaged.onnx"
     path.write_bytes(b"\x08\x07not a model")

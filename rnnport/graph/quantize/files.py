@@ -10,9 +10,10 @@ from pathlib import Path
 import onnx
 
 from rnnport import __version__
-from rnnport.errors import WriteError
+from rnnport.errors import RequestError, WriteError
 from rnnport.graph.annotate import LARGEST_FILE, annotation_of, write_spec
 from rnnport.graph.quantize.account import NodeAccount
+from rnnport.graph.quantize.already import quantized_already
 from rnnport.graph.quantize.functions import DOMAIN, VERSION
 from rnnport.graph.quantize.projected import projection_notes
 from rnnport.graph.quantize.rewriting import prepared
@@ -47,7 +48,7 @@ def read_parent(path: Path) -> Parent:
     """Read a file; what a foreign one promises is recognised as ``annotate`` does it.
 
     Raises:
-        RequestError: there is no such file.
+        RequestError: there is no such file, or it is quantized already.
         UnsupportedModelError: it is unclear which output a state's successor is.
         ModelFileError: the file is not an ONNX model, or makes no sense.
         SpecVersionError: the file was written for a newer rnnport.
@@ -56,9 +57,14 @@ def read_parent(path: Path) -> Parent:
     require_sound(model, str(path))
     reading = Reading(model)
     text = reading.metadata.get(METADATA_KEY)
+    told = None if text is None else parse(text, str(path))
+    if said := quantized_already(reading, told):
+        raise RequestError(
+            f"{path} is quantized already: {said}; quantize the file that it was made from"
+        )
     notes: tuple[str, ...] = ()
-    if text is not None:
-        spec = parse(text, str(path))
+    if told is not None:
+        spec = told
     else:
         annotation = annotation_of(reading, {})
         spec = annotation.spec
