@@ -38,7 +38,7 @@ def quantized_already(reading: Reading, spec: ModelSpec | None) -> str | None:
         kinds = [scope.dtype(part) for part in stored_parts(scope, weight) or ()]
         small = next((kind for kind in kinds if is_small(kind)), None)
         if small is not None:
-            return f"the weights '{weight}' of '{node.label}' are stored in {small}"
+            return f"the weights of '{node.label}' are stored in {small}"
     return None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from rnnport.graph.quantize.account import NodeAccount
 from rnnport.graph.quantize.small import Parts, Small
+from rnnport.graph.rewrite import set_input
 from rnnport.graph.scopes import Node, Reading, Scope
 
 LEAST_ELEMENTS = 1024  # below, the scales and nodes cost more than what is saved
@@ -31,7 +32,9 @@ def quantize_others(
         reason = _obstacle(array, scope, name, readers, kept)
         small = None if reason else shrink(array, _axes(*readers[0], array.ndim))
         if small is not None:
-            parts.restore_in_place(scope, name, small)
+            restored = parts.restored(scope, name, small)
+            for node, index in readers:
+                set_input(node, index, restored)
         sizes = array.nbytes, array.nbytes if small is None else small.nbytes()
         for node, _ in readers:
             stored = str(array.dtype if small is None else small.values.dtype)

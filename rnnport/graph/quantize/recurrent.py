@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from onnx import helper
 
+from rnnport.graph.operands import INPUTS
 from rnnport.graph.quantize.account import NodeAccount
 from rnnport.graph.quantize.functions import DOMAIN, FUNCTIONS, Function
 from rnnport.graph.quantize.small import Parts, Small
 from rnnport.graph.recurrent import USUAL_ACTIVATIONS, Recurrent, recurrent_nodes
+from rnnport.graph.rewrite import set_input
 from rnnport.graph.scopes import Reading
 
 CARRIED = {"hidden_size", "direction", "linear_before_reset", "activations"}
@@ -46,7 +48,8 @@ def quantize_recurrent(
         function = None if inline else _function_for(layer, small["W"])
         if function is None:
             for role, each in small.items():
-                parts.restore_in_place(layer.node.scope, layer.input(role), each)
+                name = parts.restored(layer.node.scope, layer.input(role), each)
+                set_input(layer.node, INPUTS[op].index(role), name)
         else:
             _call(layer, function, small, parts)
         form = "weights" if function is None else f"function {DOMAIN}.{function.name}"

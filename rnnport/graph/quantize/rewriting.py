@@ -148,7 +148,8 @@ def _declare_functions(model: onnx.ModelProto) -> None:
 def _drop_unread(model: onnx.ModelProto) -> None:
     """Take out the large weights that nothing reads any more, in whatever graph they are."""
     for scope in Reading(model).scopes:
-        for name in [n for n in scope.initializers if n not in scope.output_names]:
-            if not scope.takers.get(name):
+        made = (name for node in scope.nodes if node.op == "Constant" for name in node.proto.output)
+        for name in [*scope.initializers, *made]:
+            if not scope.takers.get(name) and name not in scope.output_names:
                 forget(scope, name)
     drop_unused(model)

@@ -1,9 +1,8 @@
 """Small forms of a weight: int8 with one scale for each output channel, bfloat16 or float16.
 
-A weight takes its small form in one of two places. A function of ours takes the parts themselves;
-for every other operator the weight's own name is made from its parts by Cast and Mul at the head of
-the graph that holds it, so that no reader of the name changes, and a stock ONNX Runtime folds the
-two when it loads the file.
+A function of ours takes a weight's parts themselves. For every other operator the weight is made
+from its parts by Cast and Mul, at the head of the graph that holds it; a stock ONNX Runtime folds
+the two when it loads the file.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class Parts:
     def __init__(self, names: Names) -> None:
         self._names = names
         self._stored: dict[tuple[int, str], tuple[str, str]] = {}
-        self._restored: set[tuple[int, str]] = set()
+        self._restored: dict[str, str] = {}  # values → the weight
 
     def store(self, scope: Scope, name: str, small: Small) -> tuple[str, str]:
         """Initializers with the parts, where the weight is: (values, scale or an empty name)."""
@@ -67,24 +66,20 @@ class Parts:
             self._stored[key] = (values, scale)
         return self._stored[key]
 
-    def restore_in_place(self, scope: Scope, name: str, small: Small) -> None:
-        """Make the weight's own name from its parts, for the readers that it has."""
+    def restored(self, scope: Scope, name: str, small: Small) -> str:
+        """The name of the weight made from its parts, for those of its readers that take it."""
         home = scope.home(name)
         values, scale = self.store(scope, name, small)
-        if (id(home), name) in self._restored:
-            return
-        self._restored.add((id(home), name))
-        forget(home, name)
-        if not scale:
-            nodes = [helper.make_node("Cast", [values], [name], to=TensorProto.FLOAT)]
-        else:
-            cast = self._names.fresh(f"{name}.cast")
-            nodes = [
-                helper.make_node("Cast", [values], [cast], to=TensorProto.FLOAT),
-                helper.make_node("Mul", [cast, scale], [name]),
-            ]
-        for index, node in enumerate(nodes):
-            home.body.node.insert(index, node)
+        if values not in self._restored:
+            answer = self._names.fresh(f"{name}.float32")
+            cast = self._names.fresh(f"{name}.cast") if scale else answer
+            nodes = [helper.make_node("Cast", [values], [cast], to=TensorProto.FLOAT)]
+            if scale:
+                nodes.append(helper.make_node("Mul", [cast, scale], [answer]))
+            for index, node in enumerate(nodes):
+                home.body.node.insert(index, node)
+            self._restored[values] = answer
+        return self._restored[values]
 
     def _add(self, home: Scope, wish: str, values: np.ndarray) -> str:
         name = self._names.fresh(wish)

@@ -44,7 +44,7 @@ def test_calls_of_our_functions_are_seen(precision):
 @pytest.mark.parametrize(("precision", "stored"), [("int8", "int8"), ("bf16", "bfloat16")])
 def test_small_weights_without_functions_are_seen(precision, stored):
     small, _ = with_small_weights(build(SHAPE), precision, inline=True)
-    assert found(small) == f"the weights 'W.0' of 'GRU_1' are stored in {stored}"
+    assert found(small) == f"the weights of 'GRU_1' are stored in {stored}"
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
@@ -58,7 +58,7 @@ def test_onnx_runtimes_own_quantizer_is_seen(tmp_path, kind):
 
 def test_half_precision_throughout_is_seen():
     said = found(recurrent("LSTM", dtype="float16"))
-    assert said == "the weights 'W' of 'lstm' are stored in float16"
+    assert said == "the weights of 'lstm' are stored in float16"
 
 
 def test_half_precision_weights_behind_a_cast_are_seen():
@@ -67,7 +67,7 @@ def test_half_precision_weights_behind_a_cast_are_seen():
     half = numpy_helper.to_array(head).astype(np.float16)
     head.CopyFrom(numpy_helper.from_array(half, "half"))
     model.graph.node.insert(0, helper.make_node("Cast", ["half"], ["head"], to=TensorProto.FLOAT))
-    assert found(model) == "the weights 'head' of 'MatMul_5' are stored in float16"
+    assert found(model) == "the weights of 'MatMul_5' are stored in float16"
 
 
 def test_a_table_of_bytes_that_is_looked_up_is_no_weight():

@@ -266,6 +266,19 @@ def test_layers_that_share_weights_answer_as_they_did(inline):
         np.testing.assert_array_equal(answer, wanted[name])
 
 
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_kept_layer_keeps_a_weight_that_it_shares_with_a_quantized_one(inline):
+    made = recurrent("RNN")
+    again = helper.make_node("RNN", ["x", "W", "R", "B"], ["z"], name="again", hidden_size=4)
+    made.graph.node.append(again)
+    made.graph.output.append(value("z", ["time", 1, "batch", 4]))
+    twin, _ = with_small_weights(made, "int8", ["again"], inline=inline)
+    feeds = {"x": normal(5, 2, 3)}
+    before, after = run(made, feeds), run(twin, feeds)
+    np.testing.assert_array_equal(after["z"], before["z"])
+    assert not np.array_equal(after["y"], before["y"])
+
+
 def test_every_function_of_the_table_has_a_body_that_the_checker_accepts():
     assert len(FUNCTIONS) == 6
     for op in OPS:
