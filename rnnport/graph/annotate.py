@@ -12,12 +12,13 @@ import onnx
 
 from rnnport.errors import RequestError, RnnportError, UnsupportedModelError, WriteError
 from rnnport.files import refuse_existing, refuse_input, replacing
+from rnnport.graph.axes import BATCH
 from rnnport.graph.inference import holds_lengths, row_lengths, tensor_specs
 from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import require_sound
 from rnnport.graph.states import Pair, compatible, recognise
 from rnnport.runtime.model_proto import load_proto
-from rnnport.spec import METADATA_KEY, ModelSpec, StateSpec, TimeSpec, parse
+from rnnport.spec import METADATA_KEY, ModelSpec, StateSpec, TensorSpec, TimeSpec, parse
 
 LARGEST_FILE = (1 << 31) - 1  # protobuf's own limit
 
@@ -173,6 +174,8 @@ def _unknown(what: str, name: str, names: list[str]) -> str:
 
 def _spec(reading: Reading, pairs: list[Pair], lengths: str | None) -> ModelSpec:
     inputs, outputs = tensor_specs(reading)
+    entries = {pair.input for pair in pairs}
+    inputs = tuple(_with_batch(t) if t.name in entries else t for t in inputs)
     by_name = {tensor.name: tensor for tensor in inputs}
     states = tuple(
         StateSpec(p.input, p.output, by_name[p.input].dtype, by_name[p.input].shape) for p in pairs
@@ -181,6 +184,20 @@ def _spec(reading: Reading, pairs: list[Pair], lengths: str | None) -> ModelSpec
     base = parse(told) if told else ModelSpec(inputs, outputs, provenance=_provenance(reading))
     spec = replace(base, inputs=inputs, outputs=outputs, states=states, lengths=lengths)
     return spec if told else replace(spec, time=_time(spec))
+
+
+def _with_batch(state: TensorSpec) -> TensorSpec:
+    """A state's one open axis is the batch, also where the graph does not show it."""
+    unknown = [axis for axis, size in enumerate(state.shape) if isinstance(size, str)]
+    if not unknown or state.shape[unknown[0]] == BATCH and len(unknown) == 1:
+        return state
+    if len(unknown) > 1:
+        raise UnsupportedModelError(
+            f"the state '{state.name}' has the shape {list(state.shape)}: only the batch of a "
+            "state may be open, its other axes need a fixed size"
+        )
+    shape = tuple(BATCH if axis == unknown[0] else size for axis, size in enumerate(state.shape))
+    return replace(state, shape=shape, batch_axis=unknown[0])
 
 
 def _time(spec: ModelSpec) -> TimeSpec:

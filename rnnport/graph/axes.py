@@ -1,9 +1,9 @@
 """Which axes of which values are the batch and the time, followed from the recurrent nodes.
 
 Every operator that is known says which axes of its inputs and outputs are one and the same axis;
-what a recurrent node says of its own operands then spreads over the whole graph, in and out of
-If, Loop, Scan and functions. An edge keeps the size (a transpose) or only the meaning (a strided
-convolution along time).
+what a recurrent node, or a Loop or Scan over time, says of its own operands then spreads over the
+whole graph, in and out of If, Loop, Scan and functions. An edge keeps the size (a transpose) or
+only the meaning (a strided convolution along time).
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from rnnport.graph.doors import carried_numbers, doors
 from rnnport.graph.recurrent import Recurrent, as_recurrent
 from rnnport.graph.scopes import Node, Reading, Scope
+from rnnport.graph.steps import pieces_of
 
 BATCH, TIME = "batch", "time"
 Axis = tuple[Scope, str, int]  # the scope that defines the value, the value, the axis
@@ -61,6 +63,8 @@ class Axes:
         recurrent = as_recurrent(node)
         if recurrent is not None:
             self._seed(recurrent)
+        elif node.op in ("Loop", "Scan"):
+            self._seed_loop(node)
         for source, source_axis, target, target_axis in _pairs(node):
             if source and target:
                 self._join((scope.home(source), source, source_axis), (scope, target, target_axis))
@@ -80,14 +84,40 @@ class Axes:
                 if name and not scope.tensor(name):
                     self._meaning[(scope.home(name), name, axis)] = meaning
 
+    def _seed_loop(self, node: Node) -> None:
+        """What is read piece by piece has a time; rows that meet a carried state are a batch."""
+        scope = node.scope
+        pieces = [p for p in pieces_of(node) if scope.tensor(p.sequence) is None]
+        for piece in pieces:
+            rank = len(scope.shape(piece.sequence) or ())
+            axis = piece.axis % rank if rank else piece.axis
+            self._meaning[(scope.home(piece.sequence), piece.sequence, axis)] = TIME
+        for body in scope.children if pieces else ():
+            if body.owner is not node:
+                continue
+            for _, (_, outside), inserted in doors(self._reading, body):
+                if inserted is not None and outside in node.proto.output:
+                    self._meaning[(scope, outside, inserted)] = TIME
+            ranks = {len(body.shape(piece.name) or ()) for piece in pieces}
+            states = [
+                name for name in carried_numbers(node, body) if len(body.shape(name) or ()) in ranks
+            ]
+            rows = [*states, *(piece.name for piece in pieces)] if states else []
+            for name in rows:
+                if len(body.shape(name) or ()) > 1:
+                    self._meaning[(body, name, 0)] = BATCH
+
     def _connect_outside(self, scope: Scope) -> None:
-        for inner, outer, shift in _doors(self._reading, scope):
+        for inner, outer, inserted in doors(self._reading, scope):
             inner_shape, outer_shape = inner[0].shape(inner[1]), outer[0].shape(outer[1])
             rank = len(inner_shape if inner_shape is not None else outer_shape or ())
+            if inner_shape is None and inserted is not None:
+                rank -= 1
             for axis in range(rank):
+                after = inserted is not None and axis >= inserted
                 self._join(
                     (inner[0].home(inner[1]), inner[1], axis),
-                    (outer[0].home(outer[1]), outer[1], axis + shift),
+                    (outer[0].home(outer[1]), outer[1], axis + after),
                 )
 
     def _join(self, one: Axis, other: Axis) -> None:
@@ -102,42 +132,6 @@ class Axes:
                 if neighbour not in self._meaning:
                     self._meaning[neighbour] = self._meaning[axis]
                     waiting.append(neighbour)
-
-
-Door = tuple[tuple[Scope, str], tuple[Scope, str], int]
-
-
-def _doors(reading: Reading, scope: Scope) -> Iterator[Door]:
-    """How a body's inputs and outputs meet the values outside; a scanned axis shifts by one."""
-    for call in reading.calls(scope):
-        for inside, outside in zip(scope.input_names, call.proto.input, strict=False):
-            yield from _door(scope, inside, call, outside, 0)
-        for inside, outside in zip(scope.output_names, call.proto.output, strict=False):
-            yield from _door(scope, inside, call, outside, 0)
-    node = scope.owner
-    if node is None:
-        return
-    inputs, outputs = scope.input_names, scope.output_names
-    if node.op == "If":
-        for inside, outside in zip(outputs, node.proto.output, strict=False):
-            yield from _door(scope, inside, node, outside, 0)
-    elif node.op == "Loop":
-        carried = len(inputs) - 2
-        for index in range(carried):
-            yield from _door(scope, inputs[index + 2], node, node.input(index + 2), 0)
-        for index, inside in enumerate(outputs[1:]):
-            yield from _door(scope, inside, node, node.output(index), int(index >= carried))
-    elif node.op == "Scan":
-        carried = len(inputs) - int(node.attribute("num_scan_inputs", 0))
-        for index, inside in enumerate(inputs):
-            yield from _door(scope, inside, node, node.input(index), int(index >= carried))
-        for index, inside in enumerate(outputs):
-            yield from _door(scope, inside, node, node.output(index), int(index >= carried))
-
-
-def _door(scope: Scope, inside: str, node: Node, outside: str, shift: int) -> Iterator[Door]:
-    if inside and outside:
-        yield (scope, inside), (node.scope, outside), shift
 
 
 def _pairs(node: Node) -> Iterator[Pair]:

@@ -1,25 +1,24 @@
 """Recognising a plain LSTM, GRU or RNN in a step, by what the step answers.
 
-The weights are read from the step's products; which block of them is which gate is found by trying:
-the step runs on random states and inputs, and an arrangement is taken when its answers are the
-step's. So it does not matter how an exporter spells the cell. Formulas: the ONNX operators LSTM,
-GRU and RNN.
+The weights are read from the step's products (``products.py``); which block of them is which gate,
+and what squashes it, is found by trying: the step runs on random states and inputs, and an
+arrangement is taken when its answers are the step's. So it does not matter how an exporter spells
+the cell. Formulas: the ONNX operators LSTM, GRU and RNN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 
-from rnnport.graph.scopes import Node
+from rnnport.graph.products import Products, products_of, shaped
 from rnnport.graph.steps import Carried, Step
 
 ROWS = 6  # of the random batch
 CLOSE = 1e-4
-KEEPS = ("Identity", "Squeeze", "Unsqueeze", "Reshape")
 Array = np.ndarray
 
 
@@ -37,24 +36,45 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Products:
-    """The step's products in columns: x·Wx + bx and h·Wh + bh, and for GRU (r·h)·Wr."""
+class Trial:
+    """What random states and inputs become: sums of the gates' blocks, and the answers."""
 
-    Wx: Array  # [I, g·H]
-    Wh: Array  # [H, g·H]
-    bx: Array
-    bh: Array
+    h: Array
+    c: Array | None
+    from_x: list[Array]  # one block [rows, H] for each gate that x feeds
+    from_h: list[Array]
+    h_next: Array
+    c_next: Array | None
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Random states and an input, and what the step makes of them."""
+class Squash:
+    """An activation with its name and parameters in ONNX."""
 
-    x: Array
-    h: Array
-    c: Array | None
-    h_next: Array
-    c_next: Array | None
+    name: str
+    of: Callable[[Array], Array]
+    alpha: float | None = None
+    beta: float | None = None
+
+
+def _sigmoid(values: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + np.exp(-values)))
+
+
+def _hard_sigmoid(alpha: float) -> Squash:
+    def of(values: Array) -> Array:
+        return np.asarray(np.clip(alpha * values + 0.5, 0.0, 1.0))
+
+    return Squash("HardSigmoid", of, alpha, 0.5)
+
+
+SIGMOID, TANH = Squash("Sigmoid", _sigmoid), Squash("Tanh", np.tanh)
+GATES = (SIGMOID, _hard_sigmoid(0.2), _hard_sigmoid(1 / 6))  # Keras 2 has 0.2, Keras 3 has 1/6
+SQUASHES = (
+    TANH,
+    Squash("Relu", lambda values: np.maximum(values, 0)),
+    Squash("Softsign", lambda values: values / (1 + np.abs(values))),
+)
 
 
 def cell_of(step: Step) -> Cell | None:
@@ -68,125 +88,33 @@ def cell_of(step: Step) -> Cell | None:
 
 
 def _cell(step: Step, h: Carried, c: Carried | None) -> Cell | None:
-    products = _products(step, h)
-    if products is None:
+    products = products_of(step, h)
+    trial = None if products is None else _trial(step, h, c, products)
+    if products is None or trial is None:
         return None
-    trial = _trial(step, h, c, products)
-    if trial is None:
+    with np.errstate(over="ignore"):
+        if products.Wr is not None:
+            found = None if c is not None else _gru_reset_first(products, trial)
+        elif c is not None:
+            found = _lstm(products, trial)
+        else:
+            found = _gru(products, trial) or _rnn(products, trial)
+    if found is None:
         return None
-    for op, W, R, B, attributes in _candidates(products, c is not None):
-        if _answers_alike(op, W, R, B, attributes, trial):
-            return Cell(op, h, c, W, R, B, attributes)
-    return None
-
-
-def _products(step: Step, h: Carried) -> Products | None:
-    """Find the products with x and with h; both in one where a kernel takes [x, h]."""
-    found: dict[str, list[tuple[Node, Array]]] = {}
-    for node in step.body.nodes:
-        if node.op in ("MatMul", "Gemm"):
-            weight = _weight(step, node)
-            if weight is None:
-                return None
-            found.setdefault(_kind(step, node.input(0), h), []).append((node, weight))
-    if set(found) == {"xh"} and len(found["xh"]) == 1:
-        return _joint(step, h, *found["xh"][0])
-    if set(found) == {"x", "h"} and len(found["x"]) == len(found["h"]) == 1:
-        (x_node, Wx), (h_node, Wh) = found["x"][0], found["h"][0]
-        return _with_biases(step, h, (x_node, Wx), (h_node, Wh))
-    return None
-
-
-def _joint(step: Step, h: Carried, node: Node, weight: Array) -> Products | None:
-    concat = _behind(step, node.input(0))
-    if concat is None or concat.op != "Concat" or len(concat.proto.input) != 2:
-        return None
-    x_first = _kind(step, concat.input(0), h) == "x"
-    width = step.body.shape(h.name)
-    hidden = weight.shape[1] // 4 if width is None or not isinstance(width[-1], int) else width[-1]
-    cut = weight.shape[0] - hidden if x_first else hidden
-    first, second = weight[:cut], weight[cut:]
-    Wx, Wh = (first, second) if x_first else (second, first)
-    total = _at_zero(step, h, _sum_from(step, node), Wx.shape[0], Wh.shape[0])
-    return None if total is None else Products(Wx, Wh, total, np.zeros_like(total))
-
-
-def _with_biases(
-    step: Step, h: Carried, from_x: tuple[Node, Array], from_h: tuple[Node, Array]
-) -> Products | None:
-    (x_node, Wx), (h_node, Wh) = from_x, from_h
-    sizes = Wx.shape[0], Wh.shape[0]
-    x_sum, h_sum = _sum_from(step, x_node), _sum_from(step, h_node)
-    if x_sum == h_sum:  # both meet in one sum: its biases cannot be told apart, nor need they
-        bx = _at_zero(step, h, x_sum, *sizes)
-        bh = None if bx is None else np.zeros_like(bx)
-    else:
-        bx, bh = _at_zero(step, h, x_sum, *sizes), _at_zero(step, h, h_sum, *sizes)
-    return None if bx is None or bh is None else Products(Wx, Wh, bx, bh)
-
-
-def _weight(step: Step, node: Node) -> Array | None:
-    value = step.constants.value(step.body, node.input(1))
-    if value is None or value.ndim != 2:
-        return None
-    if node.op == "MatMul":
-        return value
-    plain = node.attribute("alpha", 1.0) == 1.0 and not node.attribute("transA", 0)
-    return (value.T if node.attribute("transB", 0) else value) if plain else None
-
-
-def _behind(step: Step, name: str) -> Node | None:
-    maker = step.body.makers.get(name)
-    while maker is not None and maker.op in KEEPS and maker.output(0) != step.x:
-        maker = step.body.makers.get(maker.input(0))
-    return maker
-
-
-def _kind(step: Step, name: str, h: Carried) -> str:
-    """What a product multiplies: "x", "h", "xh" side by side, or "" for anything else."""
-    while name not in (step.x, h.name):
-        maker = step.body.makers.get(name)
-        if maker is None:
-            return ""
-        if maker.op == "Concat":
-            return "xh" if {_kind(step, n, h) for n in maker.proto.input} == {"x", "h"} else ""
-        if maker.op not in KEEPS:
-            return ""
-        name = maker.input(0)
-    return "x" if name == step.x else "h"
-
-
-def _sum_from(step: Step, node: Node) -> str:
-    """The last value of a product's chain of additions."""
-    name = node.output(0)
-    while True:
-        takers = step.body.takers.get(name, ())
-        if len(takers) != 1 or takers[0].op not in ("Add", "Sum", *KEEPS):
-            return name
-        name = takers[0].output(0)
-
-
-def _at_zero(step: Step, h: Carried, name: str, features: int, hidden: int) -> Array | None:
-    """The sum where x and h are zero: its biases."""
-    feeds = {
-        h.name: np.zeros((1, hidden), np.float32),
-        step.x: _shaped(step, np.zeros((1, features))),
-    }
-    found = step.run(feeds, [name])
-    return None if found is None else found[0].reshape(-1)
-
-
-def _shaped(step: Step, x: Array) -> Array:
-    x = x.astype(np.float32)
-    return x[None] if step.x_rank == 3 else x
+    op, W, R, B, attributes = found
+    W, R, B = (np.asarray(weights, np.float32) for weights in (W, R, B))
+    return Cell(op, h, c, W, R, B, attributes)
 
 
 def _trial(step: Step, h: Carried, c: Carried | None, products: Products) -> Trial | None:
     random = np.random.default_rng(0)
-    x = random.standard_normal((ROWS, products.Wx.shape[0])).astype(np.float32)
-    state = random.standard_normal((ROWS, products.Wh.shape[0])).astype(np.float32)
+    features, hidden = products.Wx.shape[0], products.Wh.shape[0]
+    if products.Wx.shape[1] % hidden or products.Wh.shape[1] % hidden:
+        return None
+    x = random.standard_normal((ROWS, features)).astype(np.float32)
+    state = random.standard_normal((ROWS, hidden)).astype(np.float32)
     cell = None if c is None else random.standard_normal(state.shape).astype(np.float32)
-    feeds = {h.name: state, step.x: _shaped(step, x)}
+    feeds = {h.name: state, step.x: shaped(step, x)}
     wanted = [h.successor]
     if c is not None and cell is not None:
         feeds[c.name] = cell
@@ -197,7 +125,13 @@ def _trial(step: Step, h: Carried, c: Carried | None, products: Products) -> Tri
     found = [array.reshape(state.shape) for array in found]
     if not _gives_state(step, h, feeds, found[0]):
         return None
-    return Trial(x, state, cell, found[0], found[1] if c is not None else None)
+    from_x = _blocks(x @ products.Wx + products.bx, hidden)
+    from_h = _blocks(state @ products.Wh + products.bh, hidden)
+    return Trial(state, cell, from_x, from_h, found[0], found[1] if c is not None else None)
+
+
+def _blocks(columns: Array, hidden: int) -> list[Array]:
+    return np.split(columns, max(1, columns.shape[-1] // hidden), axis=-1)
 
 
 def _gives_state(step: Step, h: Carried, feeds: dict[str, Array], h_next: Array) -> bool:
@@ -214,83 +148,109 @@ def _gives_state(step: Step, h: Carried, feeds: dict[str, Array], h_next: Array)
     return True
 
 
-Candidate = tuple[str, Array, Array, Array, dict[str, object]]
+Found = tuple[str, Array, Array, Array, dict[str, object]]
 
 
-def _candidates(p: Products, has_cell: bool) -> Iterator[Candidate]:
-    hidden = p.Wh.shape[0]
-    gates, rest = divmod(p.Wx.shape[1], hidden)
-    if (
-        rest
-        or p.Wh.shape[1] != p.Wx.shape[1]
-        or p.bx.size != p.Wx.shape[1]
-        or p.bh.size != p.bx.size
-    ):
-        return
-    if has_cell and gates == 4:
-        for order in permutations(range(4)):
-            for forget in (0.0, 1.0):  # TensorFlow's old cells add a forget bias after the split
-                W, R, B = _arranged(p, order)
+def _orders(p: Products, gates: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Which block of x's and of h's columns is which gate, in ONNX's order of gates."""
+    for order in permutations(range(gates)):
+        for other in permutations(range(gates)) if p.apart else (order,):
+            yield order, other
+
+
+def _lstm(p: Products, t: Trial) -> Found | None:
+    if t.c is None or t.c_next is None or len(t.from_x) != 4 or len(t.from_h) != 4:
+        return None
+    for x_order, h_order in _orders(p, 4):
+        i, o, f, g = (
+            t.from_x[a] + t.from_h[b] for a, b in zip(x_order, h_order, strict=True)
+        )  # fmt: skip
+        # TensorFlow's old cells add a forget bias after the split
+        for gate, squash, forget in product(GATES, SQUASHES, (0.0, 1.0)):
+            c = gate.of(f + forget) * t.c + gate.of(i) * squash.of(g)
+            if _close(c, t.c_next) and _close(gate.of(o) * squash.of(c), t.h_next):
+                W, R, B = _arranged(p, x_order, h_order)
+                hidden = p.Wh.shape[0]
                 B[2 * hidden : 3 * hidden] += forget  # ONNX's order is i, o, f, c
-                yield "LSTM", W, R, B, {}
-    elif not has_cell and gates == 3:
-        for order in permutations(range(3)):
-            for sign in (1.0, -1.0):  # σ(−a) = 1 − σ(a): the update gate may be the other way round
-                W, R, B = _arranged(p, order)
-                for array in (W[:hidden], R[:hidden], B[:hidden], B[3 * hidden : 4 * hidden]):
-                    array *= sign
-                yield "GRU", W, R, B, {"linear_before_reset": 1}
-    elif not has_cell and gates == 1:
-        W, R, B = _arranged(p, (0,))
-        yield "RNN", W, R, B, {}
-        yield "RNN", W, R, B, {"activations": ["Relu"]}
+                return "LSTM", W, R, B, _activations(gate, squash, squash)
+    return None
 
 
-def _arranged(p: Products, order: tuple[int, ...]) -> tuple[Array, Array, Array]:
+def _gru(p: Products, t: Trial) -> Found | None:
+    if len(t.from_x) != 3 or len(t.from_h) != 3:
+        return None
+    for x_order, h_order in _orders(p, 3):
+        zx, rx, nx = (t.from_x[place] for place in x_order)
+        zh, rh, nh = (t.from_h[place] for place in h_order)
+        for gate, squash, sign in product(GATES, SQUASHES, (1.0, -1.0)):
+            z = gate.of(sign * (zx + zh))
+            n = squash.of(nx + gate.of(rx + rh) * nh)
+            if _close((1 - z) * n + z * t.h, t.h_next):
+                arranged = _turned(*_arranged(p, x_order, h_order), sign)
+                return "GRU", *arranged, {"linear_before_reset": 1, **_activations(gate, squash)}
+    return None
+
+
+def _gru_reset_first(p: Products, t: Trial) -> Found | None:
+    """The GRU of the first paper, Keras' ``reset_after=False``: tanh(x·Wn + (r ∘ h)·Rn + bn)."""
+    if len(t.from_x) != 3 or len(t.from_h) != 2 or p.Wr is None or p.br is None:
+        return None
+    if p.Wr.shape != (t.h.shape[1], t.h.shape[1]):
+        return None
+    for x_order, h_order in product(permutations(range(3)), permutations(range(2))):
+        zx, rx, nx = (t.from_x[place] for place in x_order)
+        zh, rh = (t.from_h[place] for place in h_order)
+        for gate, squash, sign in product(GATES, SQUASHES, (1.0, -1.0)):
+            z = gate.of(sign * (zx + zh))
+            n = squash.of(nx + (gate.of(rx + rh) * t.h) @ p.Wr + p.br)
+            if _close((1 - z) * n + z * t.h, t.h_next):
+                whole = Products(
+                    p.Wx, np.concatenate([p.Wh, p.Wr], 1), p.bx, np.concatenate([p.bh, p.br])
+                )
+                arranged = _turned(*_arranged(whole, x_order, (*h_order, 2)), sign)
+                return "GRU", *arranged, {"linear_before_reset": 0, **_activations(gate, squash)}
+    return None
+
+
+def _rnn(p: Products, t: Trial) -> Found | None:
+    if len(t.from_x) != 1 or len(t.from_h) != 1:
+        return None
+    for squash in (*SQUASHES, SIGMOID):
+        if _close(squash.of(t.from_x[0] + t.from_h[0]), t.h_next):
+            return "RNN", *_arranged(p, (0,), (0,)), _activations(squash)
+    return None
+
+
+def _close(one: Array, other: Array) -> bool:
+    return bool(np.allclose(one, other, atol=CLOSE, rtol=CLOSE))
+
+
+def _arranged(
+    p: Products, x_order: tuple[int, ...], h_order: tuple[int, ...]
+) -> tuple[Array, Array, Array]:
     """The products' columns with their blocks in another order, as ONNX lays weights out."""
 
-    def blocks(columns: Array) -> Array:
+    def blocks(columns: Array, order: tuple[int, ...]) -> Array:
         parts = np.split(columns, len(order), axis=-1)
         return np.concatenate([parts[index] for index in order], axis=-1)
 
-    B = np.concatenate([blocks(p.bx), blocks(p.bh)]).astype(np.float32)
-    return blocks(p.Wx).T.copy(), blocks(p.Wh).T.copy(), B
+    B = np.concatenate([blocks(p.bx, x_order), blocks(p.bh, h_order)])
+    return blocks(p.Wx, x_order).T.copy(), blocks(p.Wh, h_order).T.copy(), B
 
 
-def _answers_alike(
-    op: str, W: Array, R: Array, B: Array, attributes: dict[str, object], trial: Trial
-) -> bool:
-    with np.errstate(over="ignore"):
-        found = _FORMULAS[op](W, R, B, attributes, trial)
-    wanted = [trial.h_next] if trial.c_next is None else [trial.h_next, trial.c_next]
-    return all(
-        np.allclose(a, b, atol=CLOSE, rtol=CLOSE) for a, b in zip(found, wanted, strict=True)
-    )
+def _turned(W: Array, R: Array, B: Array, sign: float) -> tuple[Array, Array, Array]:
+    """σ(−a) = 1 − σ(a): the update gate, ONNX's first, may be meant the other way round."""
+    hidden = R.shape[1]
+    for array in (W[:hidden], R[:hidden], B[:hidden], B[3 * hidden : 4 * hidden]):
+        array *= sign
+    return W, R, B
 
 
-def _sigmoid(values: Array) -> Array:
-    return np.asarray(1.0 / (1.0 + np.exp(-values)))
-
-
-def _lstm(W: Array, R: Array, B: Array, attributes: dict[str, object], t: Trial) -> list[Array]:
-    half = B.size // 2
-    i, o, f, g = np.split(t.x @ W.T + t.h @ R.T + B[:half] + B[half:], 4, axis=1)
-    c = _sigmoid(f) * t.c + _sigmoid(i) * np.tanh(g)
-    return [_sigmoid(o) * np.tanh(c), c]
-
-
-def _gru(W: Array, R: Array, B: Array, attributes: dict[str, object], t: Trial) -> list[Array]:
-    half = B.size // 2
-    zx, rx, nx = np.split(t.x @ W.T + B[:half], 3, axis=1)
-    zh, rh, nh = np.split(t.h @ R.T + B[half:], 3, axis=1)
-    z, r = _sigmoid(zx + zh), _sigmoid(rx + rh)
-    return [(1 - z) * np.tanh(nx + r * nh) + z * t.h]
-
-
-def _rnn(W: Array, R: Array, B: Array, attributes: dict[str, object], t: Trial) -> list[Array]:
-    half = B.size // 2
-    total = t.x @ W.T + t.h @ R.T + B[:half] + B[half:]
-    return [np.maximum(total, 0) if attributes else np.tanh(total)]
-
-
-_FORMULAS: dict[str, Callable[..., list[Array]]] = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
+def _activations(*squashes: Squash) -> dict[str, object]:
+    """The attributes that name a cell's activations; none where they are the operator's own."""
+    if all(squash in (SIGMOID, TANH) for squash in squashes) and squashes != (SIGMOID,):
+        return {}
+    found: dict[str, object] = {"activations": [squash.name for squash in squashes]}
+    alphas = [squash.alpha for squash in squashes if squash.alpha is not None]
+    betas = [squash.beta for squash in squashes if squash.beta is not None]
+    return found | ({"activation_alpha": alphas, "activation_beta": betas} if alphas else {})

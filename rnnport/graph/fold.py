@@ -28,14 +28,21 @@ BROADCASTING = {
 
 
 class Constants:
-    """The values that need nothing but constants, each computed once, all within a budget."""
+    """The values that need nothing but constants, each computed once, all within a budget.
 
-    def __init__(self) -> None:
+    ``in_loops`` follows what a Loop carries round unchanged to the constant outside it.
+    """
+
+    def __init__(self, in_loops: bool = False) -> None:
+        self._in_loops = in_loops
         self._made: dict[Node, list[np.ndarray] | None] = {}
         self._left = BUDGET
 
     def value(self, scope: Scope, name: str) -> np.ndarray | None:
         """A constant's value; ``None`` where it needs more than constants, or too much."""
+        home = scope.home(name)
+        if self._in_loops and home.owner is not None and (outside := home.unchanged(name)):
+            return self.value(home.owner.scope, outside)
         array = scope.array(name, LARGEST)
         maker = scope.maker(name)
         if array is not None or maker is None:

@@ -95,7 +95,7 @@ def set_attribute(node: Node, name: str, value: Any) -> None:
 
 def add_constant(scope: Scope, name: str, value: np.ndarray) -> str:
     """Make a constant visible in a scope: an initializer, in a function a Constant node."""
-    tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
+    tensor = numpy_helper.from_array(np.asarray(value, order="C"), name)
     if isinstance(scope.body, onnx.GraphProto):
         scope.body.initializer.append(tensor)
     else:

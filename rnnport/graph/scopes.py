@@ -99,6 +99,17 @@ class Scope:
         """The node that makes the value, here or in a graph around this one."""
         return self.home(name).makers.get(name)
 
+    def unchanged(self, name: str) -> str | None:
+        """What stands outside a Loop for a value that it carries round and never changes."""
+        loop, inputs = self.owner, self.input_names
+        if loop is None or loop.op != "Loop" or name not in inputs[2:]:
+            return None
+        place = inputs.index(name)
+        successor = self.output_names[place - 1] if place <= len(self.output_names) else ""
+        while (maker := self.makers.get(successor)) is not None and maker.op == "Identity":
+            successor = maker.input(0)
+        return loop.input(place) if successor == name else None
+
     def tensor(self, name: str) -> onnx.TensorProto | None:
         """The value's tensor where it is an initializer or a Constant node."""
         home = self.home(name)

@@ -17,7 +17,8 @@ MOST_NODES = 400  # of a body that may still be a plain cell
 PLAIN = {  # what a plain cell is made of; nothing here makes more than it is given
     *("MatMul", "Gemm", "Add", "Sub", "Mul", "Sigmoid", "Tanh", "Relu", "Split", "Slice", "Concat"),
     *("Squeeze", "Unsqueeze", "Gather", "Identity", "Transpose", "Reshape", "Constant", "Neg"),
-    *("Cast", "Less", "And", "Not", "Greater", "Equal", "Sum", "Min", "Max"),
+    *("Cast", "Less", "And", "Not", "Greater", "Equal", "Sum", "Min", "Max", "Clip", "Div"),
+    *("HardSigmoid", "Softsign"),
 }
 INDEX_MOVES = ("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape")
 
@@ -109,43 +110,92 @@ def _loop(node: Node, body: Scope) -> Step | None:
     carried = len(inputs) - 2
     if carried < 1 or len(node.proto.input) != carried + 2:
         return None
-    counters = {inputs[0]}
-    states = []
-    for index in range(carried):
-        name, outside = inputs[index + 2], node.input(index + 2)
-        one = Carried(name, outputs[index + 1], outside, _read(node, index))
-        start = node.scope.array(outside, largest=1)
-        if start is not None and start.dtype.kind == "i" and not start.any():
-            if one.end:
-                return None  # the counter itself is asked for
-            counters.add(name)
-        else:
+    counters, states = _counters(node, body), []
+    for index, name in enumerate(inputs[2:]):
+        one = Carried(name, outputs[index + 1], node.input(index + 2), _read(node, index))
+        if name not in counters and body.unchanged(name) is None:
             states.append(one)
-    gather = _reads_at(body, counters)
-    if gather is None:
+        elif one.end:
+            return None  # the counter itself, or what is carried round unchanged, is asked for
+    pieces = _pieces(body, counters)
+    if len(pieces) != 1:
+        return None
+    (piece,) = pieces
+    if _ends_by_what_it_reads(body, {piece.name, *(state.name for state in states)}):
         return None
     answers = tuple(
         (outputs[1 + carried + i], _read(node, carried + i), 0)
         for i in range(len(outputs) - 1 - carried)
     )
-    rank = len(body.shape(gather.output(0)) or (0, 0))
+    rank = len(body.shape(piece.name) or (0, 0))
     return Step(
-        node, body, tuple(states), gather.output(0), rank, gather.input(0), 0, False, answers,
-        Constants(),
+        node, body, tuple(states), piece.name, rank, piece.sequence, 0, False, answers,
+        Constants(in_loops=True),
     )  # fmt: skip
 
 
-def _reads_at(body: Scope, counters: set[str]) -> Node | None:
-    """The one Gather that takes the present piece of a sequence from outside the body."""
+@dataclass(frozen=True)
+class Piece:
+    """What a body reads of a sequence in one step: its name there, the sequence's outside."""
+
+    name: str
+    sequence: str
+    axis: int  # of the sequence, that the loop walks along
+
+
+def pieces_of(node: Node) -> list[Piece]:
+    """The sequences that a Scan or Loop walks along, one piece in each step."""
+    bodies = [child for child in node.scope.children if child.owner is node]
+    if len(bodies) != 1 or not node.scope.opset >= 9:
+        return []
+    (body,) = bodies
+    if node.op == "Loop":
+        return _pieces(body, _counters(node, body))
+    scanned = int(node.attribute("num_scan_inputs", 0)) if node.op == "Scan" else 0
+    if not 0 < scanned <= min(len(body.input_names), len(node.proto.input)):
+        return []
+    axes = node.attribute("scan_input_axes") or [0] * scanned
+    names = zip(body.input_names[-scanned:], node.proto.input[-scanned:], axes, strict=False)
+    return [Piece(name, sequence, int(axis)) for name, sequence, axis in names]
+
+
+def _counters(node: Node, body: Scope) -> set[str]:
+    """The iteration number, and whole numbers that begin at 0 and change."""
+    counters = set(body.input_names[:1])
+    for index, name in enumerate(body.input_names[2:]):
+        start = node.scope.array(node.input(index + 2), largest=1)
+        counts = start is not None and start.dtype.kind == "i" and not start.any()
+        if counts and body.unchanged(name) is None:
+            counters.add(name)
+    return counters
+
+
+def _pieces(body: Scope, counters: set[str]) -> list[Piece]:
+    """What Gathers take from sequences outside the body, at the present place."""
     found = []
     for node in body.nodes:
         if node.op == "Gather" and not node.attribute("axis", 0):
-            index = node.input(1)
+            index, source = node.input(1), node.input(0)
             while (maker := body.makers.get(index)) is not None and maker.op in INDEX_MOVES:
                 index = maker.input(0)
-            if index in counters and body.home(node.input(0)) is not body:
-                found.append(node)
-    return found[0] if len(found) == 1 else None
+            outside = source if body.home(source) is not body else body.unchanged(source)
+            if index in counters and outside:
+                found.append(Piece(node.output(0), outside, 0))
+    return found
+
+
+def _ends_by_what_it_reads(body: Scope, values: set[str]) -> bool:
+    """Whether a Loop goes on or ends by what it computes, and not by counting."""
+    waiting, seen = [body.output_names[0]], set()
+    while waiting:
+        name = waiting.pop()
+        if name in values:
+            return True
+        maker = body.makers.get(name)
+        if maker is not None and name not in seen:
+            seen.add(name)
+            waiting += maker.proto.input
+    return False
 
 
 def _read(node: Node, index: int) -> str:

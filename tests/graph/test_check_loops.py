@@ -191,7 +191,7 @@ def changed(step, **changes):
     [
         scan(changed(lstm_step(), o="Tanh"), lstm_weights(), ("h", "c")),
         loop(changed(gru_step(), r="Tanh"), gru_weights()),
-        scan(changed(rnn_step(), h_next="Sigmoid"), rnn_weights()),
+        scan(changed(rnn_step(), h_next="Neg"), rnn_weights()),
     ],
     ids=["LSTM", "GRU", "RNN"],
 )
