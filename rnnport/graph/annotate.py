@@ -189,7 +189,7 @@ def _spec(reading: Reading, pairs: list[Pair], lengths: str | None) -> ModelSpec
 def _with_batch(state: TensorSpec) -> TensorSpec:
     """A state's one open axis is the batch, also where the graph does not show it."""
     unknown = [axis for axis, size in enumerate(state.shape) if isinstance(size, str)]
-    if not unknown or state.shape[unknown[0]] == BATCH and len(unknown) == 1:
+    if not unknown or (state.shape[unknown[0]] == BATCH and len(unknown) == 1):
         return state
     if len(unknown) > 1:
         raise UnsupportedModelError(
