@@ -110,6 +110,49 @@ def inside_if(made):
     return wrapped
 
 
+def inside_loop(made):
+    """The same model with all its nodes in the body of a Loop that runs once."""
+    names = [output.name for output in made.graph.output]
+    body = helper.make_graph(
+        [*made.graph.node, helper.make_node("Identity", ["go"], ["going"])], "body",
+        [value("turn", [], "int64"), value("go", [], "bool")],
+        [value("going", [], "bool"), *made.graph.output],
+    )  # fmt: skip
+    each = [f"{name}_each" for name in names]
+    loop = helper.make_node("Loop", ["turns", "yes"], each, name="once", body=body)
+    nodes = [loop, *_first_of(each, names)]
+    given = [*made.graph.initializer, constant("turns", 1, np.int64), constant("yes", True)]
+    return _as(made, nodes, made.graph.input, [*given, constant("front", [0], np.int64)])
+
+
+def inside_scan(made):
+    """The same model with all its nodes in the body of a Scan over one part of the first input."""
+    x, *others = made.graph.input
+    names = [output.name for output in made.graph.output]
+    body = helper.make_graph(made.graph.node, "body", [x], made.graph.output)
+    each = [f"{name}_each" for name in names]
+    part = helper.make_node("Unsqueeze", ["whole", "front"], ["parts"])
+    scan = helper.make_node("Scan", ["parts"], each, name="once", body=body, num_scan_inputs=1)
+    whole = onnx.ValueInfoProto()
+    whole.CopyFrom(x)
+    whole.name = "whole"
+    given = [*made.graph.initializer, constant("front", [0], np.int64)]
+    return _as(made, [part, scan, *_first_of(each, names)], [whole, *others], given)
+
+
+def _first_of(each, names):
+    return [
+        helper.make_node("Squeeze", [one, "front"], [name])
+        for one, name in zip(each, names, strict=True)
+    ]
+
+
+def _as(made, nodes, inputs, initializers):
+    wrapped = model(nodes, inputs, made.graph.output, initializers)
+    wrapped.producer_name, wrapped.producer_version = made.producer_name, made.producer_version
+    return wrapped
+
+
 def inside_function(made):
     """The same model with its first node in the body of a local function."""
     node = made.graph.node[0]

@@ -190,6 +190,23 @@ class Reading:
         _shapes_into(self.main, known.graph)
         for function in known.functions:
             _shapes_into(self.functions[(function.domain, function.name)], function)
+        # A body declares no shapes of its own: what all its calls agree on is known, callers first.
+        waiting = list(self.functions.values())
+        for _ in self.functions:
+            waiting = [body for body in waiting if not self._shapes_from_calls(body)]
+
+    def _shapes_from_calls(self, body: Scope) -> bool:
+        """Give a function's inputs the shapes and types that they have at every call."""
+        learnt = False
+        for place, name in enumerate(body.input_names):
+            given = [(call.scope, call.input(place)) for call in self.calls(body)]
+            shapes = {scope.shape(outside) for scope, outside in given}
+            dtypes = {scope.dtype(outside) for scope, outside in given}
+            if len(shapes) == 1 and (shape := shapes.pop()) is not None:
+                learnt |= body.shapes.setdefault(name, shape) is shape
+            if len(dtypes) == 1:
+                body.dtypes.setdefault(name, dtypes.pop())
+        return learnt
 
 
 def dtype_name(kind: int) -> str:

@@ -95,6 +95,15 @@ def test_the_unrolled_rnn_of_the_default_exporter_is_found(tmp_path):
     assert "RNN104" in rules_of(path)
 
 
+def test_a_projection_that_the_default_exporter_lost_is_found(tmp_path):
+    module = Outputs(torch.nn.LSTM(3, 4, proj_size=2, batch_first=True))
+    path = exported(module, tmp_path / "torch.onnx", dynamo=True)
+    onnx.checker.check_model(path, full_check=True)
+    with pytest.raises(Exception, match="LSTM"):
+        run(path, {"x": normal(2, 6, 3)})
+    assert "RNN005" in rules_of(path)
+
+
 def test_a_gru_of_todays_exporter_with_its_attribute_lost_is_known_as_torchs(tmp_path):
     module = Outputs(torch.nn.GRU(3, 4, batch_first=True))
     path = exported(module, tmp_path / "torch.onnx", dynamo=True)

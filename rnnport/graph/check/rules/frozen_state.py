@@ -20,16 +20,23 @@ from rnnport.graph.rewrite import (
     insert_before,
     set_input,
 )
-from rnnport.graph.scopes import Reading
+from rnnport.graph.scopes import Reading, Scope
 
 
 @dataclass(frozen=True)
 class FrozenState:
-    """A recurrent node, the state that is constant there, and its value [layers, batch, hidden]."""
+    """A recurrent node, the state that is constant there, and its values [layers, batch, hidden].
+
+    There is one value, or one for each call of the function that the node stands in.
+    """
 
     node: Recurrent
     role: str
-    value: np.ndarray
+    values: tuple[np.ndarray, ...]
+
+    @property
+    def value(self) -> np.ndarray:
+        return self.values[0]
 
     @property
     def batch(self) -> int:
@@ -52,7 +59,7 @@ def repair(reading: Reading) -> onnx.ModelProto:
     names = Names(reading)
     for frozen in _frozen(reading):
         place = frozen.node.place(frozen.role)
-        if not frozen.value.any():
+        if not any(value.any() for value in frozen.values):
             set_input(frozen.node.node, place, "")
         elif _same_for_all(frozen):
             set_input(frozen.node.node, place, _spread(frozen, names))
@@ -65,15 +72,29 @@ def _frozen(reading: Reading) -> list[FrozenState]:
     found = []
     for node in recurrent_nodes(reading):
         for role in STATES:
-            value = _value(node, node.input(role)) if node.input(role) else None
-            if value is not None and value.ndim == 3:
-                found.append(FrozenState(node, role, value))
+            name = node.input(role)
+            values = _values(reading, node, node.node.scope, name) if name else []
+            states = tuple(value for value in values if value is not None and value.ndim == 3)
+            if states and len(states) == len(values):
+                found.append(FrozenState(node, role, states))
     return found
 
 
-def _value(node: Recurrent, name: str) -> np.ndarray | None:
+def _values(reading: Reading, node: Recurrent, scope: Scope, name: str) -> list[np.ndarray | None]:
+    """A state's value, or in a function its value at each of the calls."""
+    home = scope.home(name)
+    if not home.is_function or name not in home.input_names:
+        return [_value(node, scope, name)]
+    place = home.input_names.index(name)
+    return [
+        value
+        for call in reading.calls(home)
+        for value in _values(reading, node, call.scope, call.input(place))
+    ]
+
+
+def _value(node: Recurrent, scope: Scope, name: str) -> np.ndarray | None:
     """A constant state, also one that is expanded from the example's batch and so fits no other."""
-    scope = node.node.scope
     maker = scope.maker(name)
     if maker is not None and maker.op == "Expand":
         value = constant_value(scope, maker.input(0))
@@ -84,7 +105,7 @@ def _value(node: Recurrent, name: str) -> np.ndarray | None:
 
 def _same_for_all(frozen: FrozenState) -> bool:
     first = frozen.value.take([0], 0 if frozen.node.layout else 1)
-    return bool((frozen.value == first).all())
+    return all(bool((value == first).all()) for value in frozen.values)
 
 
 def _spread(frozen: FrozenState, names: Names) -> str:
