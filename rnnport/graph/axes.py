@@ -33,6 +33,14 @@ BROADCAST = {
 }
 
 
+def axes_of(reading: Reading) -> Axes:
+    """The axes of a reading, found once for all who ask."""
+    if Axes not in reading.found:
+        reading.found[Axes] = Axes(reading)
+    axes: Axes = reading.found[Axes]
+    return axes
+
+
 class Axes:
     """The meanings of the axes of every value of a model."""
 

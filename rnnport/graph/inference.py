@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from rnnport.graph.axes import BATCH, TIME, Axes
+from rnnport.graph.axes import BATCH, TIME, Axes, axes_of
 from rnnport.graph.reading import open_reading
 from rnnport.graph.scopes import Reading, Scope
 from rnnport.graph.states import Pair, length_input, recognise
@@ -54,7 +54,7 @@ def tensor_specs(reading: Reading) -> tuple[tuple[TensorSpec, ...], tuple[Tensor
     A symbolic batch is called so whatever its author called it; the time as well, where all inputs
     have one and the same.
     """
-    axes, main = Axes(reading), reading.main
+    axes, main = axes_of(reading), reading.main
     inputs = tuple(_tensor(main, axes, name) for name in main.input_names)
     outputs = tuple(_tensor(main, axes, name) for name in main.output_names)
     times = {t.shape[t.time_axis] for t in inputs if t.time_axis is not None}

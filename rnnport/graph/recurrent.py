@@ -107,8 +107,10 @@ def as_recurrent(node: Node) -> Recurrent | None:
 
 def recurrent_nodes(reading: Reading) -> list[Recurrent]:
     """Every recurrent node, also those inside If, Loop, Scan and functions."""
-    found = (as_recurrent(node) for node in reading.nodes())
-    return [node for node in found if node is not None]
+    if Recurrent not in reading.found:
+        found = (as_recurrent(node) for node in reading.nodes())
+        reading.found[Recurrent] = [node for node in found if node is not None]
+    return list(reading.found[Recurrent])
 
 
 def _in_own_function(scope: Scope) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ class Node:
     proto: onnx.NodeProto
     scope: Scope
 
-    @property
+    @cached_property
     def op(self) -> str:
+        """The operator of the standard, empty where the node is of another domain."""
         return self.proto.op_type if self.proto.domain in ("", "ai.onnx") else ""
 
     @property
@@ -150,6 +151,7 @@ class Reading:
     def __init__(self, model: onnx.ModelProto, folder: Path | None = None) -> None:
         self.model = model
         self.folder = folder  # where its external data lie
+        self.found: dict[type, Any] = {}  # what others worked out about the whole of it
         self.opset = standard_opset(model.opset_import)
         self.main = _read(model.graph, "", self.opset)
         self.functions = {
@@ -173,6 +175,18 @@ class Reading:
         for scope in self.scopes:
             yield from scope.nodes
 
+    def nodes_of(self, *ops: str) -> list[Node]:
+        """The nodes of some standard operators, in the file's order."""
+        found = [place for op in ops for place in self._places.get(op, ())]
+        return [node for _, node in sorted(found, key=lambda place: place[0])]
+
+    @cached_property
+    def _places(self) -> dict[str, list[tuple[int, Node]]]:
+        places: dict[str, list[tuple[int, Node]]] = {}
+        for index, node in enumerate(self.nodes()):
+            places.setdefault(node.op, []).append((index, node))
+        return places
+
     @cached_property
     def metadata(self) -> dict[str, str]:
         return {entry.key: entry.value for entry in self.model.metadata_props}
@@ -182,8 +196,16 @@ class Reading:
         body = scope.body
         if not isinstance(body, onnx.FunctionProto):
             return []
-        key = (body.domain, body.name)
-        return [n for n in self.nodes() if (n.proto.domain, n.proto.op_type) == key]
+        return self._calls.get((body.domain, body.name), [])
+
+    @cached_property
+    def _calls(self) -> dict[tuple[str, str], list[Node]]:
+        calls: dict[tuple[str, str], list[Node]] = {}
+        for node in self.nodes() if self.functions else ():
+            key = (node.proto.domain, node.proto.op_type)
+            if key in self.functions:
+                calls.setdefault(key, []).append(node)
+        return calls
 
     def _fill_shapes(self) -> None:
         known = inferred(self.model)
@@ -197,9 +219,9 @@ class Reading:
 
     def _shapes_from_calls(self, body: Scope) -> bool:
         """Give a function's inputs the shapes and types that they have at every call."""
-        learnt = False
+        learnt, calls = False, self.calls(body)
         for place, name in enumerate(body.input_names):
-            given = [(call.scope, call.input(place)) for call in self.calls(body)]
+            given = [(call.scope, call.input(place)) for call in calls]
             shapes = {scope.shape(outside) for scope, outside in given}
             dtypes = {scope.dtype(outside) for scope, outside in given}
             if len(shapes) == 1 and (shape := shapes.pop()) is not None:
@@ -209,6 +231,7 @@ class Reading:
         return learnt
 
 
+@cache
 def dtype_name(kind: int) -> str:
     """NumPy's name of an ONNX element type ("bfloat16" and the like included)."""
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from rnnport.errors import CheckFailedError, MissingExtraError, UnsupportedModelError
-from rnnport.graph.axes import BATCH, Axes
+from rnnport.graph.axes import BATCH, axes_of
 from rnnport.graph.check.rule import Effect
 from rnnport.graph.check.sample import Sizes, feeds
 from rnnport.graph.scopes import Node, Reading
@@ -115,7 +115,7 @@ def _prove_rows(old: Reading, new: Reading, reference: Any, runner: Any, first: 
         if _opened(old, new):
             raise
         return  # something else in the file holds the example's batch; another rule says so
-    axes = Axes(new)
+    axes = axes_of(new)
     for name, answer, before in zip(new.main.output_names, answers, wanted, strict=False):
         axis = axes.find(new.main, name, BATCH)
         if axis is not None and answer.ndim == before.ndim:
@@ -125,7 +125,7 @@ def _prove_rows(old: Reading, new: Reading, reference: Any, runner: Any, first: 
 
 def _twice(new: Reading, sample: Answers) -> Answers:
     """The same rows twice, wherever an input has a batch axis."""
-    axes, more = Axes(new), {}
+    axes, more = axes_of(new), {}
     for name, array in sample.items():
         axis = axes.find(new.main, name, BATCH)
         more[name] = array if axis is None else np.concatenate([array, array], axis)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnport.errors import UnsupportedModelError
-from rnnport.graph.axes import BATCH, TIME, Axes
+from rnnport.graph.axes import BATCH, TIME, Axes, axes_of
 from rnnport.graph.scopes import Reading
 from rnnport.graph.states import length_input
 from rnnport.spec import Dim
@@ -34,7 +34,7 @@ def feeds(reading: Reading, sizes: Sizes, seed: int = 0) -> dict[str, np.ndarray
         UnsupportedModelError: an input without a shape or type, or one of an absurd size.
     """
     random = np.random.default_rng(seed)
-    axes, main = Axes(reading), reading.main
+    axes, main = axes_of(reading), reading.main
     lengths = length_input(reading)
     made: dict[str, np.ndarray] = {}
     steps = _steps(reading, axes, sizes)

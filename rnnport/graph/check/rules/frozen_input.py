@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from rnnport.graph.axes import BATCH, TIME, Axes
+from rnnport.graph.axes import BATCH, TIME, Axes, axes_of
 from rnnport.graph.check.rule import Effect, Fault, Rule, Severity, Targets
 from rnnport.graph.rewrite import forget_shapes
 from rnnport.graph.scopes import Reading
@@ -38,7 +38,7 @@ def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
 
 def repair(reading: Reading) -> onnx.ModelProto:
     """Declare the axes symbolic, by the names that open axes of the same meaning have."""
-    axes = Axes(reading)
+    axes = axes_of(reading)
     fixed = _fixed(reading)
     values = {v.name: v for v in (*reading.model.graph.input, *reading.model.graph.output)}
     names = {meaning: _name(reading, axes, meaning) for meaning in (BATCH, TIME)}
@@ -51,7 +51,7 @@ def repair(reading: Reading) -> onnx.ModelProto:
 
 
 def _fixed(reading: Reading) -> list[Fixed]:
-    axes, main = Axes(reading), reading.main
+    axes, main = axes_of(reading), reading.main
     single = _single_step(reading, axes)
     found = []
     for kind, names in (("input", main.input_names), ("output", main.output_names)):

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from rnnport.graph.axes import BATCH, TIME, Axes
+from rnnport.graph.axes import BATCH, TIME, Axes, axes_of
 from rnnport.graph.check.rule import Effect, Fault, Rule, Severity, Targets
 from rnnport.graph.fold import Constants, folded
 from rnnport.graph.rewrite import Names, add_constant, forget_shapes, insert_before, set_input
@@ -37,7 +37,7 @@ class Frozen:
 def find(reading: Reading, targets: Targets) -> Iterator[Fault]:
     """Constant targets with a number where the batch or the time stands."""
     reading = folded(reading)  # what is constant hides axes while nodes compute it
-    axes = Axes(reading)
+    axes = axes_of(reading)
     for frozen in _frozen(reading, axes):
         what = " and ".join(f"{m} {frozen.target[p]}" for p, m in frozen.places.items())
         yield Fault(
@@ -60,7 +60,7 @@ def repair(reading: Reading) -> onnx.ModelProto:
     """
     reading = folded(reading)
     for _ in range(MOST_ROUNDS):
-        axes, names = Axes(reading), Names(reading)
+        axes, names = axes_of(reading), Names(reading)
         found = [(f, _live_sizes(reading, axes, f)) for f in _frozen(reading, axes)]
         if not any(sizes for _, sizes in found):
             break
@@ -74,8 +74,8 @@ def repair(reading: Reading) -> onnx.ModelProto:
 
 def _frozen(reading: Reading, axes: Axes) -> Iterator[Frozen]:
     constants = Constants()
-    for node in reading.nodes():
-        target = _target(node, constants) if node.op in RESHAPING else None
+    for node in reading.nodes_of(*RESHAPING):
+        target = _target(node, constants)
         if target is None:
             continue
         places = {

@@ -48,7 +48,7 @@ def repair(reading: Reading) -> onnx.ModelProto:
 
 
 def _plain(reading: Reading) -> Iterator[tuple[Step, Cell]]:
-    for node in reading.nodes():
+    for node in reading.nodes_of("Scan", "Loop"):
         step = step_of(node)
         cell = None if step is None else cell_of(step)
         if step is not None and cell is not None:
