@@ -1,6 +1,8 @@
 """Malformed, hostile and absurd files end in one clear error, soon and in little memory."""
 
 import struct
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from rnnport.errors import ModelFileError, RequestError
+from rnnport.graph import shapes
 from rnnport.graph.annotate import annotation_of
 from rnnport.graph.check.run import check_file, findings, targets_of
 from rnnport.graph.check.table import RULES
@@ -186,6 +189,40 @@ def test_declared_sizes_are_never_allocated(kind, tmp_path):
     check_file(save(made, tmp_path / "absurd.onnx"), RULES, ALL)
     assert time.perf_counter() - began < 20
     assert psutil.Process().memory_info().rss - before < 1.5e9
+
+
+def test_an_input_of_absurd_length_is_not_followed_as_a_shape(tmp_path):
+    made = recurrent("LSTM", lengths=True, batch=1 << 62)
+    made.graph.node.insert(0, node("Cast", ["lengths"], ["wide"], to=onnx.TensorProto.INT64))
+    made.graph.node.append(node("Expand", ["y", "wide"], ["z"]))
+    made.graph.output.append(value("z", None))
+    path = save(made, tmp_path / "absurd.onnx")
+    check_file(path, RULES, targets_of([]))
+    assert not shapes._vectors_stay_small(made)
+
+
+def negative(kind):
+    """A size that comes out negative in front of a Slice, where onnx's inference aborts."""
+    ends = [constant("s", [0]), constant("e", [1]), constant("a", [0])]
+    slicing = node("Slice", ["v", "s", "e", "a"], ["z"])
+    if kind == "declared":
+        return model([slicing], [value("v", [-5, 3])], [value("z", None)], ends)
+    target = {"Pad": [-9, 0, 0, 0], "Expand": [-4, 3], "Split": [-5, 7]}[kind]
+    nodes = [node("Slice", ["x", "s", "e", "a"], ["u"]), node(kind, ["u", "target"], ["v"])]
+    given = [*ends, constant("target", target, np.int64)]
+    return model([*nodes, slicing], [value("x", [2, 3])], [value("z", None)], given, opset=13)
+
+
+@pytest.mark.parametrize("kind", ["declared", "Pad", "Expand", "Split"])
+def test_a_negative_size_does_not_abort_the_process(kind, tmp_path):
+    path = save(negative(kind), tmp_path / "negative.onnx")
+    program = (
+        "import sys; from rnnport.graph.check.run import check_file, targets_of; "
+        "from rnnport.graph.check.table import RULES; "
+        "check_file(sys.argv[1], RULES, targets_of([]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_long_chain_is_walked_and_not_recursed(tmp_path):
