@@ -32,8 +32,8 @@ def check(
     target: Annotated[
         str,
         typer.Option(
-            help="What the file is to run on: ort-cpu (the default), ort-cuda, openvino, rten, "
-            "tract; several with commas."
+            help="What the file is to run on: ort-cpu (the default; ort-cuda for a float16 twin), "
+            "ort-cuda, openvino, rten, tract; several with commas."
         ),
     ] = "",
     fix: Annotated[

@@ -111,7 +111,7 @@ def write_spec(model: onnx.ModelProto, spec: ModelSpec) -> None:
 
 def rename_in_spec(model: onnx.ModelProto, renamed: Mapping[str, str]) -> None:
     """Follow renamed inputs and outputs in a model's own description, where it has one."""
-    spec = _own_spec(model)
+    spec = own_spec(model)
     if spec is None or not renamed:
         return
 
@@ -132,7 +132,7 @@ def rename_in_spec(model: onnx.ModelProto, renamed: Mapping[str, str]) -> None:
 
 def refresh_spec(model: onnx.ModelProto) -> None:
     """Describe the inputs and outputs anew, after a repair added or took away some."""
-    spec = _own_spec(model)
+    spec = own_spec(model)
     if spec is None:
         return
     inputs = {value.name for value in model.graph.input}
@@ -141,7 +141,8 @@ def refresh_spec(model: onnx.ModelProto) -> None:
     write_spec(model, annotation_of(Reading(model), told).spec)
 
 
-def _own_spec(model: onnx.ModelProto) -> ModelSpec | None:
+def own_spec(model: onnx.ModelProto) -> ModelSpec | None:
+    """What a model says of itself; None where it says nothing that can be read."""
     text = next((e.value for e in model.metadata_props if e.key == METADATA_KEY), None)
     try:
         return None if text is None else parse(text)

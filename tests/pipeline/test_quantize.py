@@ -292,6 +292,15 @@ def test_a_twin_verifies_against_its_parent_and_passes_check(stream, tmp_path):
     assert "int8" in told.stdout
 
 
+def test_check_asks_of_a_float16_twin_what_a_gpu_would(stream, tmp_path):
+    twin = tmp_path / "twin.onnx"
+    rnnport.quantize(stream, twin, precision="fp16")
+    assert CliRunner().invoke(app, ["check", str(twin)]).exit_code == 0
+    on_cpu = CliRunner().invoke(app, ["check", str(twin), "--target", "ort-cpu"])
+    assert on_cpu.exit_code == 1
+    assert "RNN304" in on_cpu.stdout
+
+
 def test_a_damaged_file_is_exit_3(tmp_path):
     path = tmp_path / "damaged.onnx"
     path.write_bytes(b"\x08\x07not a model")

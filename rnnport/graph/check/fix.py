@@ -13,7 +13,7 @@ from rnnport.errors import CheckFailedError, UnsupportedModelError, WriteError
 from rnnport.files import refuse_existing, replacing
 from rnnport.graph.check.proof import prove
 from rnnport.graph.check.rule import Effect, Finding, Rule
-from rnnport.graph.check.run import findings
+from rnnport.graph.check.run import findings, meant_for
 from rnnport.graph.reading import open_reading
 from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import require_sound
@@ -57,7 +57,9 @@ def fix_file(
         OutputExistsError, WriteError: the output cannot be written.
     """
     refuse_existing(Path(output), overwrite)
-    as_it_lies = findings(open_reading(path), rules, targets)
+    reading = open_reading(path)
+    targets = targets or meant_for(reading)
+    as_it_lies = findings(reading, rules, targets)
     model = load_proto(path)
     require_sound(model, os.fspath(path))
     steps = _done_by_reading(as_it_lies, findings(Reading(model), rules, targets))

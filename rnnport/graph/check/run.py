@@ -7,12 +7,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from rnnport.errors import ModelFileError, RequestError
+from rnnport.graph.annotate import own_spec
 from rnnport.graph.check.rule import Finding, Rule
 from rnnport.graph.reading import open_reading
 from rnnport.graph.scopes import Reading
 
 TARGETS = ("ort-cpu", "ort-cuda", "openvino", "rten", "tract")
-DEFAULT_TARGETS = ("ort-cpu",)
+DEFAULT_TARGET = "ort-cpu"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class FileCheck:
 
 
 def targets_of(names: Collection[str]) -> frozenset[str]:
-    """The runtimes that a file is to run on.
+    """The runtimes that files are to run on; none: those that each file is meant for.
 
     Raises:
         RequestError: a name that no target has.
@@ -32,7 +33,14 @@ def targets_of(names: Collection[str]) -> frozenset[str]:
     for name in names:
         if name not in TARGETS:
             raise RequestError(f"there is no target '{name}'; there are {', '.join(TARGETS)}")
-    return frozenset(names or DEFAULT_TARGETS)
+    return frozenset(names)
+
+
+def meant_for(reading: Reading) -> frozenset[str]:
+    """The runtime that a file is for where nobody says: a GPU's for one made in float16."""
+    spec = own_spec(reading.model)
+    made = {} if spec is None else spec.quantization or {}
+    return frozenset({"ort-cuda" if made.get("precision") == "fp16" else DEFAULT_TARGET})
 
 
 def check_file(
@@ -45,7 +53,9 @@ def check_file(
         ModelFileError: the file is not an ONNX model, or makes no sense.
     """
     try:
-        return FileCheck(os.fspath(path), findings(open_reading(path), rules, targets))
+        reading = open_reading(path)
+        found = findings(reading, rules, targets or meant_for(reading))
+        return FileCheck(os.fspath(path), found)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         # A graph can contradict itself in more ways than are looked for before the rules read it.
         raise ModelFileError(
