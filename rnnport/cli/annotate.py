@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rnnport.cli.ending import ends_well
-from rnnport.errors import RequestError
+from rnnport.cli.state_pairs import state_pairs
 
 SCHEMA_VERSION = 1
 
@@ -32,7 +32,7 @@ def annotate(
     """Recognise states, axes and lengths; write them into a copy of the file."""
     from rnnport.graph.annotate import annotate_file
 
-    done = annotate_file(model, output, _pairs(state or []), lengths, overwrite)
+    done = annotate_file(model, output, state_pairs(state or []), lengths, overwrite)
     if as_json:
         spec = json.loads(done.spec.to_json())
         document = {"schema_version": SCHEMA_VERSION, "output": str(output), "spec": spec}
@@ -51,15 +51,3 @@ def annotate(
         note = "enters the graph as a state but never leaves it: check --fix can add the output"
         print(f"rnnport: '{name}' {note}", file=sys.stderr)
     print(f"{output} written", file=sys.stderr)
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts:
-        entry, equals, successor = text.partition("=")
-        if not (entry and equals and successor):
-            raise RequestError(f"--state {text}: expected INPUT=OUTPUT, such as --state h0=hn")
-        if entry in pairs:
-            raise RequestError(f"--state names the input '{entry}' twice")
-        pairs[entry] = successor
-    return pairs

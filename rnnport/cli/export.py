@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rnnport.cli.ending import ends_well
+from rnnport.cli.state_pairs import state_pairs
 
 
 @ends_well
@@ -48,6 +49,13 @@ def export(
     stream: Annotated[
         bool, typer.Option("--stream", help="Make every state an input and an output.")
     ] = False,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="INPUT=OUTPUT",
+            help="A state that a factory's module itself takes and gives; repeatable.",
+        ),
+    ] = None,
     opset: Annotated[int, typer.Option("--opset", help="The ONNX opset, 18 or more.")] = 18,
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Leave out the comparison with PyTorch.")
@@ -70,6 +78,7 @@ def export(
         weights=weights,
         settings=settings or (),
         stream=stream,
+        states=state_pairs(state) if state else None,
         opset=opset,
         verify=not no_verify,
         overwrite=overwrite,

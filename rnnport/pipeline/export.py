@@ -27,6 +27,7 @@ def export(
     outputs: Sequence[str] | None = None,
     lengths: str | None = None,
     stream: bool = False,
+    states: Mapping[str, str] | None = None,
     opset: int = _DEFAULT_OPSET,
     verify: bool = True,
     overwrite: bool = False,
@@ -48,7 +49,7 @@ def export(
         raise MissingExtraError.of(error, "exporting") from error
     if isinstance(source, str | Path):
         given = {"args": args, "kwargs": kwargs, "inputs": inputs, "outputs": outputs}
-        _refuse_given(given | {"lengths": lengths})
+        _refuse_given(given | {"lengths": lengths, "states": states})
         return _export_run(Path(source), path, stream, opset, verify, overwrite)
     if args is None and kwargs is None:
         raise RequestError("a module needs example arguments: export(module, (x,), 'model.onnx')")
@@ -63,6 +64,7 @@ def export(
         outputs=outputs,
         lengths=lengths,
         stream=stream,
+        states=states,
         opset=opset,
         verify=verify,
         overwrite=overwrite,
@@ -77,6 +79,7 @@ def export_factory(
     settings: Sequence[str] = (),
     weights: str | Path | None = None,
     stream: bool = False,
+    states: Mapping[str, str] | None = None,
     opset: int = _DEFAULT_OPSET,
     verify: bool = True,
     overwrite: bool = False,
@@ -90,6 +93,7 @@ def export_factory(
         settings: the factory's arguments, ``name=value``.
         weights: a ``.pt`` or ``.safetensors`` file with the module's state_dict.
         stream: as for ``export``.
+        states: as for ``export``.
         opset: as for ``export``.
         verify: as for ``export``.
         overwrite: as for ``export``.
@@ -122,6 +126,7 @@ def export_factory(
         inputs={spec.name: spec.axes for spec in specs},
         lengths=lengths_among(specs),
         stream=stream,
+        states=states,
         opset=opset,
         verify=verify,
         overwrite=overwrite,
@@ -135,6 +140,7 @@ def export_source(
     inputs: Sequence[str] = (),
     weights: str | Path | None = None,
     settings: Sequence[str] = (),
+    states: Mapping[str, str] | None = None,
     **wishes: Any,
 ) -> ExportReport:
     """Write a model file from what the command line names: a run folder, or a factory."""
@@ -142,9 +148,16 @@ def export_source(
 
     if factory_name(source) is not None and not Path(source).exists():
         return export_factory(
-            source, path, inputs=inputs, settings=settings, weights=weights, **wishes
+            source,
+            path,
+            inputs=inputs,
+            settings=settings,
+            weights=weights,
+            states=states,
+            **wishes,
         )
-    _refuse_given({"--input": inputs or None, "--weights": weights, "--set": settings or None})
+    given = {"--input": inputs or None, "--weights": weights, "--set": settings or None}
+    _refuse_given(given | {"--state": states})
     return export(source, path=path, **wishes)
 
 

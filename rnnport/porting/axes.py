@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rnnport.errors import RequestError
-from rnnport.porting.calls import LOOP
 from rnnport.porting.probe import ProbedCall
+from rnnport.porting.trials import Trials, longer
 from rnnport.spec import Dim, TensorSpec
 
 BATCH, TIME, LONGEST = "batch", "time", "longest"
@@ -21,33 +21,46 @@ Shapes = dict[str, tuple[Dim, ...]]
 
 
 def read_axes(
-    example: Mapping[str, Tensor],
+    trials: Trials,
     calls: Sequence[ProbedCall],
     given: Mapping[str, Sequence[Dim]],
+    told: Collection[str] = (),
 ) -> Shapes:
-    """Each input's axes: ``given`` ones first, else by the sizes of the first recurrent call.
+    """Each input's axes: ``given`` ones first, else by the sizes of the leading recurrent call.
+
+    Where no size tells, the module is run on more of an input. ``told`` are inputs that are known
+    for states.
 
     Raises:
         RequestError: what is given does not fit the example, or nothing tells the axes apart.
     """
+    example = trials.example
     for name, axes in given.items():
         _check(name, axes, example)
-    missing = {name: tensor for name, tensor in example.items() if name not in given}
-    if _alike(missing, calls):
+    if _alike(example, calls, given):
         raise RequestError(
-            f"the example has batch and time of equal size ({calls[0].batch}), and the module runs "
-            "with no other, so its axes cannot be told apart; give an example in which they "
-            "differ, or inputs={'x': ('batch', 'time', 8)}"
+            f"the example has batch and time of equal size ({leading(calls).batch}), and the "
+            "module runs with no other, so its axes cannot be told apart; give an example in which "
+            "they differ, or inputs={'x': ('batch', 'time', 8)}"
         )
-    found = {name: _found(name, tensor, calls) for name, tensor in missing.items()}
-    shapes = {name: tuple(given.get(name) or found[name]) for name in example}
-    fed_back = all(call.kind == LOOP and call.time is None for call in calls)
-    if not fed_back and not any(TIME in axes for axes in shapes.values()):
+    found = _Reading(trials, tuple(calls), frozenset(told) - given.keys()).shapes(given)
+    shapes = {name: found[name] for name in example}
+    if not _steps_only(calls) and not any(TIME in axes for axes in shapes.values()):
         name = next(iter(example))
         raise RequestError(
             f"no input has a time axis; give its axes: inputs={{'{name}': ('batch', 'time', …)}}"
         )
     return shapes
+
+
+def leading(calls: Sequence[ProbedCall]) -> ProbedCall:
+    """The call by whose sizes axes are told: the first over time, where any is."""
+    return next((call for call in calls if call.over_time), calls[0])
+
+
+def _steps_only(calls: Sequence[ProbedCall]) -> bool:
+    """Whether no call sees more than one step of an input."""
+    return all(not call.over_time or call.time == 1 for call in calls)
 
 
 def other_times(
@@ -57,10 +70,9 @@ def other_times(
 
     One in which the time has grown, and the batch has not, tells them apart.
     """
-    missing = {name: tensor for name, tensor in example.items() if name not in given}
-    if not _alike(missing, calls):
+    if not _alike(example, calls, given):
         return
-    size = calls[0].batch
+    size = leading(calls).batch
     choices = [
         [None, *(axis for axis, n in enumerate(tensor.shape) if n == size)]
         for tensor in example.values()
@@ -72,16 +84,18 @@ def other_times(
 
 
 def _one_more(tensor: Tensor, axis: int | None) -> Tensor:
-    if axis is None:
-        return tensor
-    return torch.cat([tensor, tensor.narrow(axis, 0, 1)], axis)
+    return tensor if axis is None else longer(tensor, axis)
 
 
-def _alike(tensors: Mapping[str, Tensor], calls: Sequence[ProbedCall]) -> bool:
+def _alike(
+    example: Mapping[str, Tensor], calls: Sequence[ProbedCall], given: Mapping[str, Sequence[Dim]]
+) -> bool:
     """Whether some input has two axes of the size that is both the batch and the time."""
-    size = calls[0].batch
-    several = any(list(tensor.shape).count(size) > 1 for tensor in tensors.values())
-    return several and calls[0].batched and calls[0].time == size
+    first = leading(calls)
+    taken = {name for call in calls for name in call.taken_from} if first.batch == 1 else set()
+    tensors = [each for name, each in example.items() if name not in given.keys() | taken]
+    several = any(list(tensor.shape).count(first.batch) > 1 for tensor in tensors)
+    return several and first.batched and first.time == first.batch
 
 
 def lengths_input(example: Mapping[str, Tensor], wanted: str | None) -> str | None:
@@ -139,33 +153,110 @@ def _check(name: str, axes: Sequence[Dim], example: Mapping[str, Tensor]) -> Non
         raise RequestError(f"the axes {list(axes)} of '{name}' do not fit its example {[*shape]}")
 
 
-def _found(name: str, tensor: Tensor, calls: Sequence[ProbedCall]) -> tuple[Dim, ...]:
-    axes: list[Dim] = list(tensor.shape)
-    if any(name in call.taken_from for call in calls):
-        if any(call.kind == LOOP for call in calls if name in call.taken_from):
-            axes[0] = BATCH  # a cell's state
+@dataclass(frozen=True)
+class _Reading:
+    """Reads the axes of inputs off an example."""
+
+    trials: Trials
+    calls: tuple[ProbedCall, ...]
+    told: frozenset[str]
+
+    def shapes(self, given: Mapping[str, Sequence[Dim]]) -> Shapes:
+        """The axes of every input."""
+        shapes = {name: tuple(axes) for name, axes in given.items()}
+        free = []
+        for name, tensor in self.trials.example.items():
+            if name in shapes:
+                continue
+            if name in self.told or any(name in call.taken_from for call in self.calls):
+                shapes[name] = self._state(name, tensor)
+            else:
+                free.append(name)
+        batches = self._batches(free)
+        times = self._times(free, batches, any(TIME in axes for axes in shapes.values()))
+        for name in free:
+            axes: list[Dim] = list(self.trials.example[name].shape)
+            if name in batches:
+                axes[batches[name]] = BATCH
+            if name in times:
+                axis, word = times[name]
+                axes[axis] = word
+            shapes[name] = tuple(axes)
+        return shapes
+
+    def _state(self, name: str, tensor: Tensor) -> tuple[Dim, ...]:
+        axes: list[Dim] = list(tensor.shape)
+        taking = [call for call in self.calls if name in call.taken_from]
+        if not taking:
+            place = _first(axes, leading(self.calls).batch)
+            if place is not None:
+                axes[place] = BATCH
+        elif any(call.batch_led and call.batched for call in taking):
+            axes[0] = BATCH
         elif tensor.dim() == 3:
             axes[1] = BATCH  # an initial state is [layers × directions, batch, hidden]
         return tuple(axes)
-    first = _leading(calls)
-    batch = _first(axes, first.batch) if first.batched else None
-    if batch is not None:
-        axes[batch] = BATCH
-    if len(axes) > 1 or (batch is None and not first.batched):
-        time = None if first.time is None else _first(axes, first.time)
-        # packed input, or a time that is not the input's: the axis beside the batch
-        axes[_beside(axes, batch) if time is None else time] = TIME
-    return tuple(axes)
 
+    def _batches(self, names: Sequence[str]) -> dict[str, int]:
+        first = leading(self.calls)
+        if not first.batched:
+            return {}
+        sizes = {name: list(self.trials.example[name].shape) for name in names}
+        found = {name: _first(shape, first.batch) for name, shape in sizes.items()}
+        if all(axis is None for axis in found.values()):  # several axes make up the batch
+            found = {name: self.trials.follows(name, lambda sizes: sizes.batch) for name in names}
+        return {name: axis for name, axis in found.items() if axis is not None}
 
-def _leading(calls: Sequence[ProbedCall]) -> ProbedCall:
-    """The call by whose sizes axes are told: the first one, of those over time where any is."""
-    return next((each for each in calls if each.kind != LOOP or each.time is not None), calls[0])
+    def _times(
+        self, names: Sequence[str], batches: Mapping[str, int], known: bool
+    ) -> dict[str, tuple[int, str]]:
+        """Which axis of an input is a time, and the name of that time."""
+        first = leading(self.calls)
+        if not first.over_time:
+            return {}
+        size = first.longest if first.time is None else first.time
+        found = {} if size is None else self._of_size(size, names, batches)
+        if not found and not known:
+            found = self._following(names)
+        if not found and not known and size != 1:
+            found = self._beside(names, batches)
+        times = {name: (axis, TIME) for name, axis in found.items()}
+        others = {call.time for call in self.calls if call.over_time and call.time} - {size, 1}
+        for name in names:
+            if name not in times:
+                for axis, n in enumerate(self.trials.example[name].shape):
+                    if n in others and axis != batches.get(name):
+                        times[name] = axis, f"{name}_{TIME}"
+                        break
+        return times
+
+    def _of_size(
+        self, size: int, names: Sequence[str], batches: Mapping[str, int]
+    ) -> dict[str, int]:
+        found = {}
+        for name in names:
+            shape = self.trials.example[name].shape
+            axes = [i for i, n in enumerate(shape) if n == size and i != batches.get(name)]
+            if axes and (len(shape) > 1 or name not in batches):
+                found[name] = axes[0]
+        if size != 1 or not found:
+            return found
+        # ones are common: of a single feature, of a channel
+        grown = self.trials.one_more({name: [axis] for name, axis in found.items()})
+        return found if grown is not None and grown.time == 2 else {}
+
+    def _following(self, names: Sequence[str]) -> dict[str, int]:
+        pairs = ((name, self.trials.follows(name, lambda sizes: sizes.time)) for name in names)
+        return {name: axis for name, axis in pairs if axis is not None}
+
+    def _beside(self, names: Sequence[str], batches: Mapping[str, int]) -> dict[str, int]:
+        """The axis beside the batch of the first input that has one, and all of its size."""
+        for name in names:
+            for axis, size in enumerate(self.trials.example[name].shape):
+                if axis != batches.get(name):
+                    return {**self._of_size(size, names, batches), name: axis}
+        return {}
 
 
 def _first(axes: Sequence[Dim], size: int) -> int | None:
     return next((i for i, axis in enumerate(axes) if axis == size), None)
-
-
-def _beside(axes: Sequence[Dim], batch: int | None) -> int:
-    return next(i for i in range(len(axes)) if i != batch)

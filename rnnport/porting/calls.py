@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rnnport.errors import UnsupportedModelError
-from rnnport.porting.recurrent import RUNNER, Loop, run
+from rnnport.porting.cells import CELLS, as_layer
+from rnnport.porting.recurrent import ASIDE, RUNNER, Loop, run
 
 KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 LOOP = "loop"  # the kind of a run of a cell by Recurrent
@@ -24,9 +25,9 @@ STATE_LETTERS = {"lstm": ("h", "c"), "gru": ("h",), "rnn_tanh": ("h",), "rnn_rel
 class RecurrentCall:
     """The arguments of one ``torch.lstm``, ``gru``, ``rnn_tanh`` or ``rnn_relu`` call.
 
-    ``x`` is [time, batch, features], [batch, time, features] where ``batch_first``, or a packed
-    sequence's data [rows, features] where ``batch_sizes`` is given; ``states`` are
-    [layers × directions, batch, hidden].
+    A bare call of a cell is a layer over one step. ``x`` is [time, batch, features],
+    [batch, time, features] where ``batch_first``, or a packed sequence's data [rows, features]
+    where ``batch_sizes`` is given; ``states`` are [layers × directions, batch, hidden].
     """
 
     kind: str
@@ -43,6 +44,7 @@ class RecurrentCall:
     bidirectional: bool
     batch_first: bool
     batched: bool = True  # False: nn.LSTM and its like were given [time, features]
+    cell: bool = False
 
     @property
     def directions(self) -> int:
@@ -68,6 +70,17 @@ class RecurrentCall:
         first = layer * self.directions
         starts = [(first + d) * per_direction for d in range(self.directions)]
         return [self.weights[start : start + per_direction] for start in starts]
+
+    def taken(self, state: Tensor) -> Tensor:
+        """A file's state [batch, …] as the call takes it: [layers × directions, batch, hidden]."""
+        return state.unsqueeze(0) if self.cell else state.transpose(0, 1)
+
+    def given(self, final: Tensor) -> Tensor:
+        """A final state as a file gives it: [batch, layers × directions, hidden].
+
+        A cell's lacks the axis in the middle.
+        """
+        return final.squeeze(0) if self.cell else final.transpose(0, 1)
 
     def arguments(self, states: Sequence[Tensor]) -> tuple[Any, ...]:
         """The call's arguments for torch's own function, with other states."""
@@ -117,6 +130,10 @@ class RecurrentMode(TorchFunctionMode):
         if name in KINDS and inspect.isbuiltin(func):
             self._refuse_in_loop(name)
             return self.recurrent(self._call(name, args, kwargs or {}), func)
+        if name in CELLS and inspect.isbuiltin(func) and not (self._in_loop or ASIDE.get()):
+            _, *finals = self.recurrent(self._cell_call(name, args), as_layer(func))
+            states = tuple(final.squeeze(0) for final in finals)
+            return states if CELLS[name] == "lstm" else states[0]
         return self.other(name, func, tuple(args), dict(kwargs or {}))
 
     def recurrent(self, call: RecurrentCall, func: Callable[..., Any]) -> Any:
@@ -197,6 +214,35 @@ class RecurrentMode(TorchFunctionMode):
             batch_first=batch_first,
             batched=batched,
         )
+
+    def _cell_call(self, name: str, args: Sequence[Any]) -> RecurrentCall:
+        x, hx, *weights = args
+        path, batched = self._caller()
+        occurrence = self._seen[path]
+        self._seen[path] += 1
+        given = [weight for weight in weights if weight is not None]
+        states = hx if isinstance(hx, list | tuple) else (hx,)
+        return RecurrentCall(
+            kind=CELLS[name],
+            path=path,
+            occurrence=occurrence,
+            x=x.unsqueeze(0),
+            batch_sizes=None,
+            states=tuple(self.viewed(state, state.unsqueeze(0)) for state in states),
+            weights=tuple(given),
+            has_bias=len(given) > 2,
+            layers=1,
+            dropout=0.0,
+            train=False,
+            bidirectional=False,
+            batch_first=False,
+            batched=batched,
+            cell=True,
+        )
+
+    def viewed(self, tensor: Tensor, view: Tensor) -> Tensor:
+        """Take note that two tensors hold the same values; the view."""
+        return view
 
     def _caller(self) -> tuple[str, bool]:
         """The path of the innermost module whose method is running, and whether it has a batch."""

@@ -79,7 +79,7 @@ class CaptureMode(RecurrentMode):
         inputs = input_names(names)
         lifted = inputs[0] in self._lifted
         taken: tuple[Tensor | None, ...] = (
-            tuple(self._lifted[name].transpose(0, 1) for name in inputs)
+            tuple(call.taken(self._lifted[name]) for name in inputs)
             if lifted
             else self._own_states(call)
         )
@@ -88,9 +88,14 @@ class CaptureMode(RecurrentMode):
         else:
             y, final = _keep_where_empty(lengths, x, call, taken)
         if lifted:
-            leaving = (state.transpose(0, 1) for state in final)
+            leaving = (call.given(state) for state in final)
             self.successors |= dict(zip(output_names(names), leaving, strict=True))
         return (self._answer(call, y), *_as_torch_gives(call, final))
+
+    def viewed(self, tensor: Tensor, view: Tensor) -> Tensor:
+        if id(tensor) in self._zeros:
+            self._zeros[id(view)] = view
+        return view
 
     def looped(self, call: LoopCall) -> tuple[list[Tensor], list[Tensor]]:
         names = state_names(call)

@@ -18,7 +18,7 @@ from rnnport.files import refuse_existing, replacing
 from rnnport.parity.cases import grid
 from rnnport.parity.compare import compare
 from rnnport.parity.report import ParityReport
-from rnnport.porting.axes import TIME
+from rnnport.porting.axes import TIME, leading
 from rnnport.porting.cleaning import clean
 from rnnport.porting.keeping import MODULE_LOCK, borrowed
 from rnnport.porting.oracle import TorchEngine
@@ -50,6 +50,7 @@ def export_module(
     outputs: Sequence[str] | None = None,
     lengths: str | None = None,
     stream: bool = False,
+    states: Mapping[str, str] | None = None,
     opset: int = OPSET,
     verify: bool = True,
     overwrite: bool = False,
@@ -66,6 +67,8 @@ def export_module(
         outputs: names of the outputs in order.
         lengths: the input that holds each row's true length.
         stream: make every recurrent state an input and an output.
+        states: those that forward itself takes and gives, input name → output name; the file's
+            description names them, so that it streams.
         opset: of the file; 18 or more.
         verify: compare the file with PyTorch over a grid of shapes before it is kept.
         overwrite: replace a file that is there.
@@ -83,7 +86,7 @@ def export_module(
     _check_opset(opset)
     with MODULE_LOCK:  # the proof too: torch's exporter and another thread's forward do not mix
         with borrowed(module):
-            wishes = Wishes(inputs, outputs, lengths, stream, facts)
+            wishes = Wishes(inputs, outputs, lengths, stream, facts, states)
             request = read_request(module, args, kwargs, wishes)
             model, accepted = _graph(request, opset)
         spec = complete_spec(request, model, accepted, facts)
@@ -119,7 +122,7 @@ def _check_opset(opset: int) -> None:
 def _graph(request: Request, opset: int) -> tuple[ir.Model, TimeSpec]:
     """The clean graph, and the times it accepts."""
     shapes = [tensor.shape for tensor in request.spec.inputs]
-    states = request.spec.states
+    states = request.lifted()
     inverses = {c.names[0]: c.inverse for c in request.calls if c.inverse is not None}
     traced = Traced(
         request.module,
@@ -131,7 +134,7 @@ def _graph(request: Request, opset: int) -> tuple[ir.Model, TimeSpec]:
         request.carried,
         request.spec.lengths,
     )
-    batch = request.calls[0].batch
+    batch = leading(request.calls).batch
     zeros = (torch.zeros(batch, *_sizes(s), dtype=getattr(torch, s.dtype)) for s in states)
     tensors = [*request.example.values(), *zeros]
     traces = trace(traced, [_roomy(*pair) for pair in zip(tensors, shapes, strict=True)], opset)

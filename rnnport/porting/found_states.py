@@ -137,7 +137,7 @@ def _kept(
     path, attribute, leaf = place
     label = _label(place)
     begins = dict(held(module)).get(place)
-    tensor = second.after[place] if begins is None else begins
+    tensor = second.after[place]  # what it begins with may be one row for all
     axis = _batch_axis(tensor, batch, place in names)
     with replayed(module):
         run()

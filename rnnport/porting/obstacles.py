@@ -93,7 +93,8 @@ def nothing_recurrent(module: nn.Module) -> str:
         return f"{name} runs {', '.join(cells)} step by step in Python; {_WRAPPER}"
     return (
         f"there is no recurrent layer in {name}: no call of nn.LSTM, nn.GRU or nn.RNN was seen; "
-        f"{_WRAPPER}"
+        f"{_WRAPPER}; where forward itself is one step, name the states that it takes and gives: "
+        "states={'h': 'h_out'}"
     )
 
 

@@ -90,7 +90,8 @@ class TorchEngine:
             mode = _EagerMode(self._module, lifted, self._dtype, table)
             answer = self._forward(tensors, mode)
             left = read_kept(self._module, kept) if states else {}
-        names = [answer.name for answer in self._spec.answers()]
+        lifted_out = {s.output for s in self._spec.states if s.input not in self._signature.free}
+        names = [out.name for out in self._spec.outputs if out.name not in lifted_out]
         outputs = name_answers(answer, names) | mode.successors | table.successors | left
         return {name: tensor.detach().cpu().numpy() for name, tensor in outputs.items()}
 
@@ -168,7 +169,7 @@ class _EagerMode(RecurrentMode):
             states = [state.to(call.x.dtype) for state in call.states]
             return func(*call.arguments(states))
         order = self._order(call)
-        taken = [self._states[name].transpose(0, 1) for name in lifted]
+        taken = [call.taken(self._states[name]) for name in lifted]
         if order is not None:
             taken = [state.index_select(1, order) for state in taken]
         given = [projected_state(call, taken[0]), taken[1]] if call.projected else taken
@@ -176,7 +177,7 @@ class _EagerMode(RecurrentMode):
         leaving = _unprojected_finals(call, taken, func) if call.projected else final
         for name, state in zip(output_names(names), leaving, strict=True):
             original = state if order is None else state.index_select(1, order.argsort())
-            self.successors[name] = original.transpose(0, 1)
+            self.successors[name] = call.given(original)
         return (y, *final)
 
     def looped(self, call: LoopCall) -> tuple[list[Tensor], list[Tensor]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnport.errors import RequestError, RnnportError
-from rnnport.porting.calls import RecurrentCall, RecurrentMode
+from rnnport.porting.calls import LOOP, RecurrentCall, RecurrentMode
 from rnnport.porting.found_states import find_kept
 from rnnport.porting.keeping import replayed
 from rnnport.porting.kept import KeptTensor, Place, held
@@ -19,6 +19,7 @@ from rnnport.porting.projection import inverse_projections
 from rnnport.porting.signature import Signature
 from rnnport.porting.states import state_names
 
+STEP = "step"  # the kind of a module's own step, in which no recurrent call is seen
 _SORTS = torch.nn.modules.rnn._apply_permutation.__code__
 
 
@@ -47,6 +48,18 @@ class ProbedCall:
     counts: tuple[str, ...] = ()  # the input that is its number of steps
     dtypes: tuple[str, ...] = ()  # of a cell's states; those of layers are float32
     inverse: Tensor | None = None  # pinv(W_hr), where an LSTM with projection is given a state
+    cell: bool = False  # a bare call of a cell: one step
+    longest: int | None = None  # of a packed call: the longest row's steps
+
+    @property
+    def over_time(self) -> bool:
+        """Whether it runs over the time of some input: no single step, nothing fed back."""
+        return not self.cell and (self.kind != LOOP or self.time is not None)
+
+    @property
+    def batch_led(self) -> bool:
+        """Whether its states have the batch on axis 0, as a cell's have."""
+        return self.cell or self.kind == LOOP
 
     @property
     def given(self) -> bool:
@@ -57,6 +70,26 @@ class ProbedCall:
     def taken(self) -> bool:
         """Whether every initial state is one of the module's inputs, as it is."""
         return len(self.taken_from) == len(self.names)
+
+
+def own_step(module: nn.Module, example: Mapping[str, Tensor]) -> ProbedCall:
+    """What stands for a module that is one step of a recurrence, written without torch's cells."""
+    first = next(tensor for tensor in example.values() if tensor.dim())
+    return ProbedCall(
+        path="",
+        label=type(module).__name__,
+        kind=STEP,
+        names=(),
+        batch=first.shape[0],
+        batched=True,
+        time=None,
+        taken_from=(),
+        sizes=(),
+        layers=0,
+        bidirectional=False,
+        initials=(),
+        cell=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -91,14 +124,15 @@ def probe(
     def run() -> Any:
         return _run(module, signature, example)[0]
 
-    kept = find_kept(module, run, _batch(first.seen), names, stream)
-    later = again if kept and len(again) == len(first.seen) else first.seen
-    places = {tensor.data_ptr(): name for name, tensor in example.items() if tensor.numel()}
-    probed = (_probed(*each, places) for each in zip(first.seen, others, later, strict=True))
     # it builds on ProbedCall, and is asked here so that every probe sees a module's loops too
     from rnnport.porting.probed_loops import probe_loops
 
-    return Probed(answer, (*probed, *probe_loops(module, signature, example)), kept)
+    loops = probe_loops(module, signature, example)
+    kept = find_kept(module, run, _batch(first.seen, loops, example), names, stream)
+    later = again if kept and len(again) == len(first.seen) else first.seen
+    places = {tensor.data_ptr(): name for name, tensor in example.items() if tensor.numel()}
+    probed = (_probed(*each, places) for each in zip(first.seen, others, later, strict=True))
+    return Probed(answer, (*probed, *loops), kept)
 
 
 @dataclass(frozen=True)
@@ -111,8 +145,15 @@ class _Seen:
     finals: tuple[Tensor, ...]
 
 
-def _batch(seen: Sequence[_Seen]) -> int | None:
-    return int(seen[0].states[0].shape[1]) if seen and seen[0].call.batched else None
+def _batch(
+    seen: Sequence[_Seen], loops: Sequence[ProbedCall], example: Mapping[str, Tensor]
+) -> int | None:
+    """The rows of the example; None where it has no batch."""
+    if seen:
+        return int(seen[0].states[0].shape[1]) if seen[0].call.batched else None
+    if loops:
+        return loops[0].batch
+    return next((tensor.shape[0] for tensor in example.values() if tensor.dim()), None)
 
 
 def _equal(one: _Seen, other: _Seen) -> bool:
@@ -198,8 +239,9 @@ def _probed(seen: _Seen, other: _Seen, later: _Seen, places: Mapping[int, str]) 
     call, state = seen.call, seen.states[0]
     carried = zip(*(_carried(each) for each in (seen, other)), strict=True)
     constant = _equal(seen, later)  # else it comes from what the module keeps
-    initials = tuple(_initial(*pair) if constant else None for pair in carried)
-    time = None if call.batch_sizes is not None else call.x.shape[1 if call.batch_first else 0]
+    initials = tuple(_initial(a, b, call.cell) if constant else None for a, b in carried)
+    packed = call.batch_sizes is not None
+    fed = None if packed or call.cell else call.x.shape[1 if call.batch_first else 0]
     return ProbedCall(
         path=call.path,
         label=call.label,
@@ -207,10 +249,12 @@ def _probed(seen: _Seen, other: _Seen, later: _Seen, places: Mapping[int, str]) 
         names=state_names(call),
         batch=int(state.shape[1]),
         batched=call.batched,
-        time=time,
+        time=fed,
+        longest=None if call.batch_sizes is None else len(call.batch_sizes),
+        cell=call.cell,
         taken_from=tuple(places[t.data_ptr()] for t in seen.origins if t.data_ptr() in places),
         # an LSTM with projection carries m, which is as wide as c
-        sizes=tuple((int(each.shape[0]), int(call.states[-1].shape[2])) for each in call.states),
+        sizes=tuple(_size(call, each) for each in call.states),
         layers=call.layers,
         bidirectional=call.bidirectional,
         initials=initials,
@@ -226,7 +270,12 @@ def _carried(seen: _Seen) -> tuple[Tensor, ...]:
     return (seen.states[0] @ inverse.transpose(1, 2), *seen.states[1:])
 
 
-def _initial(state: Tensor, other: Tensor) -> float | list[Any] | None:
+def _size(call: RecurrentCall, state: Tensor) -> tuple[int, ...]:
+    hidden = int(call.states[-1].shape[2])
+    return (hidden,) if call.cell else (int(state.shape[0]), hidden)
+
+
+def _initial(state: Tensor, other: Tensor, cell: bool) -> float | list[Any] | None:
     if state.shape != other.shape or not torch.equal(state, other):
         return None
     first = state[:, :1]
@@ -234,5 +283,5 @@ def _initial(state: Tensor, other: Tensor) -> float | list[Any] | None:
         return None  # every row of the batch has its own
     if torch.equal(state, torch.full_like(state, float(first.flatten()[0]))):
         return float(first.flatten()[0])
-    values: list[Any] = first[:, 0].tolist()
+    values: list[Any] = (first[0, 0] if cell else first[:, 0]).tolist()
     return values

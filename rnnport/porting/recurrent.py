@@ -51,7 +51,7 @@ class Runner(Protocol):
         """The last carry, and each of the step's answers as [time, …]."""
 
 
-_ASIDE: ContextVar[bool] = ContextVar("aside", default=False)
+ASIDE: ContextVar[bool] = ContextVar("aside", default=False)
 RUNNER: ContextVar[Runner | None] = ContextVar("runner", default=None)
 
 
@@ -118,7 +118,7 @@ class Recurrent(nn.Module):
             steps=steps if isinstance(steps, Tensor) else None,
             fed_back=x is None,
             reverse=reverse,
-            aside=_ASIDE.get(),
+            aside=ASIDE.get(),
         )
         runner = RUNNER.get()
         last, ys = run(loop) if runner is None else runner.loop(loop)
@@ -235,7 +235,7 @@ def _first_state(cell: _Named, x: Any, state: Any) -> Any:
     own = getattr(cell.cell, "initial_state", None)
     if own is not None:
         return own(x)
-    outside = _ASIDE.set(True)
+    outside = ASIDE.set(True)
     try:
         with torch.no_grad():
             answer = cell(x, None)
@@ -245,7 +245,7 @@ def _first_state(cell: _Named, x: Any, state: Any) -> Any:
             "method initial_state(x_t) that makes one for x_t [batch, features]"
         ) from error
     finally:
-        _ASIDE.reset(outside)
+        ASIDE.reset(outside)
     # sizes, not the answer itself: in a trace this step then leaves nothing behind
     return pytree.tree_map(lambda leaf: leaf.new_zeros(leaf.shape), _state_of(cell, answer))
 

@@ -10,16 +10,24 @@ from torch import Tensor, nn
 
 from rnnport.errors import RequestError, UnsupportedModelError
 from rnnport.porting import states as lifting
-from rnnport.porting.axes import BATCH, lengths_input, other_times, place, read_axes, tensor_spec
-from rnnport.porting.calls import LOOP
+from rnnport.porting.axes import (
+    BATCH,
+    leading,
+    lengths_input,
+    other_times,
+    place,
+    read_axes,
+    tensor_spec,
+)
 from rnnport.porting.carried import NOTHING, Carried
 from rnnport.porting.causality import Rehearsal
 from rnnport.porting.context import Context
 from rnnport.porting.kept import KeptTensor
 from rnnport.porting.obstacles import nothing_recurrent
-from rnnport.porting.probe import Probed, ProbedCall, probe
+from rnnport.porting.probe import Probed, ProbedCall, own_step, probe
 from rnnport.porting.recurrent_ops import ONNX_NAME
 from rnnport.porting.signature import Signature, name_answers, read_arguments
+from rnnport.porting.trials import Trials
 from rnnport.spec import Dim, ModelSpec, StateSpec, TensorSpec
 
 Inputs = Sequence[str] | Mapping[str, Sequence[Dim]]
@@ -34,6 +42,7 @@ class Wishes:
     lengths: str | None = None
     stream: bool = False
     facts: ModelSpec | None = None
+    states: Mapping[str, str] | None = None  # the author's own: input → the output that follows it
 
     def input_names(self) -> Sequence[str] | None:
         """The inputs' names in order, where they are given so."""
@@ -68,6 +77,10 @@ class Request:
     answers: tuple[str, ...]
     stream: bool
 
+    def lifted(self) -> tuple[StateSpec, ...]:
+        """The states that the file takes and gives beyond the author's own."""
+        return tuple(s for s in self.spec.states if s.input not in self.signature.free)
+
     def recurrent_nodes(self) -> list[str]:
         """The ONNX operator of each recurrent layer, call by call."""
         return [ONNX_NAME[call.kind] for call in self.calls for _ in range(call.layers)]
@@ -86,20 +99,29 @@ def read_request(
     """
     signature, example = read_arguments(module, args, kwargs, wishes.input_names())
     probed = probe(module, signature, example, wishes.stream)
+    if not probed.calls and (wishes.states or (wishes.stream and probed.kept)):
+        probed = replace(probed, calls=(own_step(module, example),))
     if not probed.calls:
         raise UnsupportedModelError(nothing_recurrent(module))
     example, probed = _told_apart(module, signature, example, probed, wishes)
     calls = probed.calls
+    trials = Trials(module, signature, example)
+    if not any(call.over_time for call in calls) and trials.unrolled():
+        raise UnsupportedModelError(nothing_recurrent(module))
     found = name_answers(probed.answer, wishes.output_names())
-    shapes = read_axes(example, calls, wishes.axes())
+    answers = tuple(f"{name}_out" if name in example else name for name in found)
+    told = _told(wishes.states or {}, example, answers)
+    shapes = read_axes(trials, calls, wishes.axes(), told)
     contexts: tuple[Context, ...] = ()
     if wishes.stream:
         _refuse_unstreamable(calls)
         contexts = Rehearsal(module, signature, example, shapes, probed.kept).contexts()
     carried = Carried(probed.kept, contexts)
-    states = lifted_states(calls, carried) if wishes.stream else ()
+    own = _own_states(told, example, shapes, dict(zip(answers, found.values(), strict=True)))
+    states = lifted_states(calls, carried, bool(own)) if wishes.stream else ()
     if wishes.stream:
-        signature = replace(signature, carried=_carried(calls), batch_led=_batch_led(calls))
+        lifted = {given: name for given, name in _carried(calls).items() if given not in told}
+        signature = replace(signature, carried=lifted, batch_led=_batch_led(calls))
         example = {name: example[name] for name in signature.free}
     return Request(
         module=module,
@@ -107,8 +129,8 @@ def read_request(
         example=example,
         calls=calls,
         carried=carried,
-        spec=_promised(example, shapes, states, wishes, _counts(calls)),
-        answers=tuple(f"{name}_out" if name in example else name for name in found),
+        spec=_promised(example, shapes, (own, states), wishes, _counts(calls)),
+        answers=answers,
         stream=wishes.stream,
     )
 
@@ -121,13 +143,14 @@ def _told_apart(
     wishes: Wishes,
 ) -> tuple[dict[str, Tensor], Probed]:
     """The example, or one with a step more where its batch and time are of equal size."""
-    first = probed.calls[0]
+    first = leading(probed.calls)
     for other in other_times(example, probed.calls, wishes.axes()):
         try:
             again = probe(module, signature, other, wishes.stream)
         except RequestError:
             continue  # the inputs do not fit each other so
-        if again.calls[0].batch == first.batch and again.calls[0].time == first.batch + 1:
+        now = leading(again.calls)
+        if now.batch == first.batch and now.time == first.batch + 1:
             return other, again
     return example, probed
 
@@ -135,10 +158,11 @@ def _told_apart(
 def _promised(
     example: Mapping[str, Tensor],
     shapes: Mapping[str, Sequence[Dim]],
-    states: tuple[StateSpec, ...],
+    states: tuple[tuple[StateSpec, ...], tuple[StateSpec, ...]],
     wishes: Wishes,
     counts: Collection[str],
 ) -> ModelSpec:
+    own, lifted = states
     facts = wishes.facts
     known = {} if facts is None else {tensor.name: tensor for tensor in facts.inputs}
     lengths = facts.lengths if wishes.lengths is None and facts is not None else wishes.lengths
@@ -148,9 +172,9 @@ def _promised(
         for name, tensor in example.items()
     ]
     return ModelSpec(
-        inputs=(*tensors, *(_state_input(state) for state in states)),
+        inputs=(*tensors, *(_state_input(state) for state in lifted)),
         outputs=(),
-        states=states,
+        states=(*own, *lifted),
         lengths=lengths_input(example, lengths),
     )
 
@@ -169,7 +193,47 @@ def _refuse_unstreamable(calls: Sequence[ProbedCall]) -> None:
             )
 
 
-def lifted_states(calls: Sequence[ProbedCall], carried: Carried = NOTHING) -> tuple[StateSpec, ...]:
+def _told(
+    states: Mapping[str, str], example: Mapping[str, Tensor], answers: Sequence[str]
+) -> dict[str, str]:
+    """The author's own states: input → output."""
+    for kind, names, known in (
+        ("input", states.keys(), tuple(example)),
+        ("output", states.values(), tuple(answers)),
+    ):
+        for name in names:
+            if name not in known:
+                raise RequestError(
+                    f"states: there is no {kind} '{name}'; there are {', '.join(known)}"
+                )
+    if len(set(states.values())) < len(states):
+        raise RequestError("states: two of them have one output; each has its own successor")
+    return dict(states)
+
+
+def _own_states(
+    told: Mapping[str, str],
+    example: Mapping[str, Tensor],
+    shapes: Mapping[str, Sequence[Dim]],
+    answers: Mapping[str, Tensor],
+) -> tuple[StateSpec, ...]:
+    """What a file says of the states that the author's own inputs and outputs are."""
+    own = []
+    for taken, left in told.items():
+        before, after = example[taken], answers[left]
+        if before.shape != after.shape or before.dtype != after.dtype:
+            raise RequestError(
+                f"states: '{left}' {list(after.shape)} of {after.dtype} is no successor of "
+                f"'{taken}' {list(before.shape)} of {before.dtype}"
+            )
+        dtype = str(before.dtype).split(".")[1]
+        own.append(StateSpec(taken, left, dtype, tuple(shapes[taken])))
+    return tuple(own)
+
+
+def lifted_states(
+    calls: Sequence[ProbedCall], carried: Carried = NOTHING, others: bool = False
+) -> tuple[StateSpec, ...]:
     """The states that a streaming file takes and gives: those of every call, unless computed.
 
     What the module keeps itself from call to call comes first, then the frames that its causal
@@ -189,7 +253,7 @@ def lifted_states(calls: Sequence[ProbedCall], carried: Carried = NOTHING) -> tu
         ):
             shape: tuple[Dim, ...] = (BATCH if call.batched else 1, *size)
             states.append(StateSpec(taken, left, dtype, shape, 0.0 if initial is None else initial))
-    if not states:
+    if not states and not others:
         raise UnsupportedModelError(
             "every recurrent state is computed in forward, so there is none to carry from call to "
             "call; export it without streaming"
@@ -218,7 +282,7 @@ def _carried(calls: Sequence[ProbedCall]) -> dict[str, str]:
 
 def _batch_led(calls: Sequence[ProbedCall]) -> frozenset[str]:
     """The inputs that are a cell's states, whose batch is on axis 0 as a file has it."""
-    return frozenset(name for call in calls if call.kind == LOOP for name in call.taken_from)
+    return frozenset(name for call in calls if call.batch_led for name in call.taken_from)
 
 
 def _counts(calls: Sequence[ProbedCall]) -> set[str]:
