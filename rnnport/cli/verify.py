@@ -21,12 +21,30 @@ if TYPE_CHECKING:
 def verify(
     model: Annotated[Path, typer.Argument(help="The model file (.onnx).")],
     against: Annotated[
-        Path,
-        typer.Option(help="The run folder it was exported from, or another .onnx file."),
+        str,
+        typer.Option(
+            help="What it was exported from: a run folder, or file.py:factory; or another .onnx "
+            "file."
+        ),
     ],
     engine: Annotated[
         list[str] | None,
         typer.Option(help="ort-cpu (default), ort-cuda, reference or openvino; may be repeated."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A factory's weights: .pt or .safetensors.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="ARGUMENT=VALUE", help="An argument of a factory."),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=DTYPE[AXES]",
+            help="An input of a factory's module, as for export; by default as the file says.",
+        ),
     ] = None,
     atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = 1e-5,
     rtol: Annotated[float, typer.Option(help="Tolerance relative to the reference.")] = 1e-5,
@@ -56,13 +74,16 @@ def verify(
         from rnnport.files import refuse_existing, refuse_input
         from rnnport.parity.html import write_page
 
-        refuse_input(report, model, against)
+        refuse_input(report, model, Path(against))
         refuse_existing(report, overwrite)
     from rnnport.pipeline.verify import verify as run
 
     outcome = run(
         model,
         against,
+        inputs=inputs or (),
+        settings=settings or (),
+        weights=weights,
         engines=engine or ["ort-cpu"],
         atol=atol,
         rtol=rtol,
