@@ -26,7 +26,7 @@ def draw(spec: ModelSpec, case: Case) -> dict[str, Array]:
         RequestError: an input has a dtype that nothing can be drawn for.
     """
     random = np.random.default_rng(case.seed)
-    feeds = {tensor.name: _input(tensor, case, random) for tensor in spec.data_inputs()}
+    feeds = {each.name: np.asarray(_input(each, case, random)) for each in spec.data_inputs()}
     if spec.lengths is not None:
         lengths = case.lengths or (case.time,) * case.batch
         dtype = next(each.dtype for each in spec.inputs if each.name == spec.lengths)

@@ -98,6 +98,11 @@ def _alike(
     return several and first.batched and first.time == first.batch
 
 
+def names_lengths(name: str) -> bool:
+    """Whether lengths are usually called so, also inside something: ``batch_lengths``."""
+    return name in LENGTH_NAMES or name.endswith(("lengths", "_lens"))
+
+
 def lengths_input(example: Mapping[str, Tensor], wanted: str | None) -> str | None:
     """The input that gives each row's length: the wanted one, else one of a usual name.
 
@@ -106,7 +111,8 @@ def lengths_input(example: Mapping[str, Tensor], wanted: str | None) -> str | No
     """
     if wanted is not None and wanted not in example:
         raise RequestError(f"there is no input '{wanted}'; there are {', '.join(example)}")
-    candidates = [name for name in example if name == wanted or name in LENGTH_NAMES]
+    known = [name for name in example if name in LENGTH_NAMES]
+    candidates = [*known, *(name for name in example if names_lengths(name))]
     for candidate in candidates if wanted is None else [wanted]:
         tensor = example[candidate]
         if tensor.dim() == 1 and not tensor.is_floating_point():
@@ -174,6 +180,10 @@ class _Reading:
                 free.append(name)
         batches = self._batches(free)
         times = self._times(free, batches, any(TIME in axes for axes in shapes.values()))
+        for name in batches.keys() & times.keys():
+            if batches[name] == times[name][0]:  # a batch of several axes has the time's size
+                axis = self.trials.follows(name, lambda sizes: sizes.batch)
+                batches[name] = batches[name] if axis is None else axis
         for name in free:
             axes: list[Dim] = list(self.trials.example[name].shape)
             if name in batches:

@@ -26,6 +26,7 @@ _MOVES = frozenset(
     {"__getitem__", "select", "narrow", "transpose", "permute", "movedim", "reshape", "view"}
     | {"flatten", "unsqueeze", "squeeze", "contiguous", "clone", "detach", "expand", "__get__"}
 )
+_PICKS = frozenset({"gather", "index_select", "take_along_dim"})  # a step of many
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,22 @@ class Rehearsal:
                 found.append(replace(context, name=".".join([*parts, "context"])))
         self._refuse_looking_ahead()
         return tuple(found)
+
+    def pooling(self) -> str:
+        """The first call that makes one value of all steps, and whose it is; empty if none does."""
+        try:
+            pairs = list(zip(self._run("example")[1], self._run("longer")[1], strict=True))
+        except Exception:  # noqa: BLE001  a module raises what it likes
+            return ""
+        for one, longer in pairs:
+            tensors = (pytree.tree_leaves(did.args) for did in (one, longer))
+            grown = any(
+                isinstance(a, Tensor) and _differing(a, b) is not None
+                for a, b in zip(*tensors, strict=False)
+            )
+            if grown and one.answer.shape == longer.answer.shape and one.name not in _PICKS:
+                return f"{one.name} in {one.label}"
+        return ""
 
     def _context(self, place: int, did: _Did, longer: _Did, larger: _Did) -> Context | None:
         x, other, wide = _subject(did), _subject(longer), _subject(larger)

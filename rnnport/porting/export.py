@@ -13,7 +13,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from rnnport.errors import ParityError, RequestError
+from rnnport.errors import ParityError, RequestError, UnsupportedModelError
 from rnnport.files import refuse_existing, replacing
 from rnnport.parity.cases import grid
 from rnnport.parity.compare import compare
@@ -138,7 +138,8 @@ def _graph(request: Request, opset: int) -> tuple[ir.Model, TimeSpec]:
     zeros = (torch.zeros(batch, *_sizes(s), dtype=getattr(torch, s.dtype)) for s in states)
     tensors = [*request.example.values(), *zeros]
     traces = trace(traced, [_roomy(*pair) for pair in zip(tensors, shapes, strict=True)], opset)
-    return clean(traces.model, shapes), TimeSpec(*traces.asked.get(TIME, (1, 1)))
+    least, multiple = traces.asked.get(TIME, (1, 1))
+    return clean(traces.model, shapes), TimeSpec(max(least, request.least), multiple)
 
 
 def _roomy(tensor: Tensor, shape: Sequence[Dim]) -> Tensor:
@@ -174,6 +175,7 @@ def _prove(request: Request, spec: ModelSpec, path: Path) -> ParityReport:
     cases = grid(spec, time=_typical_time(request))
     report = compare(reference, candidate, cases, precise=precise)
     if not report.ok:
+        _refuse_pooling(request, report)
         only_pieces = all(failure.way == "chunked" for failure in report.failures)
         what = _LOOKS_AHEAD if report.failures and only_pieces else "the file differs from PyTorch"
         raise ParityError("\n".join([f"{what}:", *report.lines()]))
@@ -185,6 +187,16 @@ def _prove(request: Request, spec: ModelSpec, path: Path) -> ParityReport:
                 "batch and time, by padding for example"
             )
     return report
+
+
+def _refuse_pooling(request: Request, report: ParityReport) -> None:
+    """Name what runs over all of the time, where only answers in pieces are wrong."""
+    pieces = bool(report.failures) and all(each.way == "chunked" for each in report.failures)
+    if pieces and request.pooling:
+        raise UnsupportedModelError(
+            f"the module cannot stream: {request.pooling} runs over all of the time, and a piece "
+            "is not all of it; export it without streaming"
+        )
 
 
 def _typical_time(request: Request) -> int | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnport.errors import RequestError
-from rnnport.porting.axes import BATCH, LENGTH_NAMES, TIME
+from rnnport.porting.axes import BATCH, TIME, names_lengths
 from rnnport.spec import Dim
 
 _FORM = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(\w+)\s*(?:\[([^\[\]]*)\])?\s*(?:<\s*(\d+))?\s*")
@@ -52,8 +52,7 @@ class InputSpec:
     @property
     def is_lengths(self) -> bool:
         """Whether it gives each row's length."""
-        named = self.name in LENGTH_NAMES or self.name.endswith(("lengths", "_lens"))
-        return named and self.whole and self.axes == (BATCH,)
+        return names_lengths(self.name) and self.whole and self.axes == (BATCH,)
 
 
 def read_inputs(texts: Sequence[str]) -> tuple[InputSpec, ...]:

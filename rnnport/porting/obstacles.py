@@ -20,6 +20,11 @@ _WRAPPER = (
     "a Python loop over time would be unrolled: give its step to the wrapper, "
     "`self.loop = rnnport.Recurrent(cell)`, and call `y, state = self.loop(x, state)`"
 )
+_PACK = (
+    "pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False) takes the padded "
+    "rows and a tensor of lengths, and pad_packed_sequence(y, batch_first=True) pads them again"
+)
+_ROWS = re.compile(r"\b(?:un)?pa(?:ck|d)_sequence\(")
 _OURS = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
 
 
@@ -61,14 +66,14 @@ def explain(error: BaseException, fixed: Mapping[str, str]) -> str:
     """One sentence for whatever torch's exporter raised; ``fixed`` is what ``AxisWatch`` saw."""
     text = str(error)
     frozen = re.findall(r"^  (\w+) = (\d+)\s*$", text, re.MULTILINE)
+    rows = [where for where in fixed.values() if _ROWS.search(where)]
+    if frozen and rows:
+        return _rows_apart(rows[0])
     if frozen:
         return "; ".join(_frozen(axis, size, fixed.get(axis, "")) for axis, size in frozen)
     line = _raising_line(error)
-    if "pack_sequence(" in line:
-        return (
-            f"forward cuts the rows apart{line}, and a file cannot; "
-            "pack_padded_sequence(x, lengths, enforce_sorted=False) packs them together"
-        )
+    if _ROWS.search(line):
+        return _rows_apart(line)
     if "data-dependent" in text or "DataDependent" in type(error).__name__:
         return (
             f"forward decides by the values of a tensor{line}, and a file cannot; use torch.where, "
@@ -98,10 +103,23 @@ def nothing_recurrent(module: nn.Module) -> str:
     )
 
 
+def _rows_apart(line: str) -> str:
+    return f"forward takes the rows of the batch apart{line}, and a file cannot; {_PACK}"
+
+
+def unrolled(label: str, operator: str) -> str:
+    """One sentence for a layer that a Python loop calls once for each row or step."""
+    return (
+        f"forward calls the {operator} of {label} in a Python loop, once for each row or step of "
+        f"an input, which would be unrolled: give it the whole batch and time at once; {_PACK}"
+    )
+
+
 def _frozen(axis: str, size: str, where: str) -> str:
+    loops = f" ({_WRAPPER})" if axis == "time" else ""
     return (
         f"the {axis} can only be {size}, the example's{where}; let it follow the input's size "
-        f"there ({_WRAPPER})"
+        f"there{loops}"
     )
 
 

@@ -110,7 +110,8 @@ class PackedTable:
         except KeyError:
             raise UnsupportedModelError(
                 "a PackedSequence made by hand cannot be carried; "
-                "make it with pack_padded_sequence, or change only its data"
+                "make it with pack_padded_sequence(x, lengths, enforce_sorted=False), or change "
+                "only its data"
             ) from None
 
     def padded(self, data: Tensor, packed: Packed) -> Tensor:

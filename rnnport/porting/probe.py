@@ -16,6 +16,7 @@ from rnnport.porting.found_states import find_kept
 from rnnport.porting.keeping import replayed
 from rnnport.porting.kept import KeptTensor, Place, held
 from rnnport.porting.projection import inverse_projections
+from rnnport.porting.randomness import draws, refuse_random
 from rnnport.porting.signature import Signature
 from rnnport.porting.states import state_names
 
@@ -117,6 +118,8 @@ def probe(
     with replayed(module):
         answer, first = _run(module, signature, example)
     with replayed(module):
+        refuse_random(module, (answer, _run(module, signature, example)[0]), first.random)
+    with replayed(module):
         _, other = _run(module, signature, {name: _other(t) for name, t in example.items()})
     others = other.seen if len(other.seen) == len(first.seen) else first.seen
     again, names = _second_calls(module, signature, example)
@@ -190,6 +193,7 @@ class _ProbeMode(RecurrentMode):
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
         self.seen: list[_Seen] = []
+        self.random: list[str] = []  # who draws random numbers
         # states that torch sorted as it did the packed rows → what they were
         self.sorted_from: dict[int, Tensor] = {}
         self._alive: list[Tensor] = []
@@ -198,10 +202,16 @@ class _ProbeMode(RecurrentMode):
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         answer = func(*args, **kwargs)
+        if draws(name, kwargs):
+            self.random.append(f"{name} in {self._label()}")
         if name == "index_select" and sys._getframe(2).f_code is _SORTS:
             self._alive.append(answer)
             self.sorted_from[answer.data_ptr()] = args[0]
         return answer
+
+    def _label(self) -> str:
+        path = self._caller()[0]
+        return f"'{path}'" if path else "the module itself"
 
     def recurrent(self, call: RecurrentCall, func: Callable[..., Any]) -> Any:
         states = tuple(state.clone() for state in call.states)

@@ -12,6 +12,7 @@ from rnnport.errors import RequestError, UnsupportedModelError
 from rnnport.porting import states as lifting
 from rnnport.porting.axes import (
     BATCH,
+    TIME,
     leading,
     lengths_input,
     other_times,
@@ -19,11 +20,12 @@ from rnnport.porting.axes import (
     read_axes,
     tensor_spec,
 )
+from rnnport.porting.calls import LOOP
 from rnnport.porting.carried import NOTHING, Carried
 from rnnport.porting.causality import Rehearsal
 from rnnport.porting.context import Context
 from rnnport.porting.kept import KeptTensor
-from rnnport.porting.obstacles import nothing_recurrent
+from rnnport.porting.obstacles import nothing_recurrent, unrolled
 from rnnport.porting.probe import Probed, ProbedCall, own_step, probe
 from rnnport.porting.recurrent_ops import ONNX_NAME
 from rnnport.porting.signature import Signature, name_answers, read_arguments
@@ -76,6 +78,8 @@ class Request:
     spec: ModelSpec
     answers: tuple[str, ...]
     stream: bool
+    least: int  # the fewest steps that the module itself takes
+    pooling: str  # what makes one value of all steps, where a streaming file was asked for
 
     def lifted(self) -> tuple[StateSpec, ...]:
         """The states that the file takes and gives beyond the author's own."""
@@ -106,16 +110,18 @@ def read_request(
     example, probed = _told_apart(module, signature, example, probed, wishes)
     calls = probed.calls
     trials = Trials(module, signature, example)
-    if not any(call.over_time for call in calls) and trials.unrolled():
-        raise UnsupportedModelError(nothing_recurrent(module))
+    _refuse_unrolled(module, calls, trials)
     found = name_answers(probed.answer, wishes.output_names())
     answers = tuple(f"{name}_out" if name in example else name for name in found)
     told = _told(wishes.states or {}, example, answers)
     shapes = read_axes(trials, calls, wishes.axes(), told)
     contexts: tuple[Context, ...] = ()
+    pooling, lengths = "", lengths_input(example, _lengths(wishes))
+    least = trials.least({name: place(axes, TIME) for name, axes in shapes.items()}, lengths)
     if wishes.stream:
         _refuse_unstreamable(calls)
-        contexts = Rehearsal(module, signature, example, shapes, probed.kept).contexts()
+        rehearsal = Rehearsal(module, signature, example, shapes, probed.kept)
+        contexts, pooling = rehearsal.contexts(), rehearsal.pooling()
     carried = Carried(probed.kept, contexts)
     own = _own_states(told, example, shapes, dict(zip(answers, found.values(), strict=True)))
     states = lifted_states(calls, carried, bool(own)) if wishes.stream else ()
@@ -132,6 +138,8 @@ def read_request(
         spec=_promised(example, shapes, (own, states), wishes, _counts(calls)),
         answers=answers,
         stream=wishes.stream,
+        least=least,
+        pooling=pooling,
     )
 
 
@@ -155,6 +163,11 @@ def _told_apart(
     return example, probed
 
 
+def _lengths(wishes: Wishes) -> str | None:
+    facts = wishes.facts
+    return facts.lengths if wishes.lengths is None and facts is not None else wishes.lengths
+
+
 def _promised(
     example: Mapping[str, Tensor],
     shapes: Mapping[str, Sequence[Dim]],
@@ -165,7 +178,6 @@ def _promised(
     own, lifted = states
     facts = wishes.facts
     known = {} if facts is None else {tensor.name: tensor for tensor in facts.inputs}
-    lengths = facts.lengths if wishes.lengths is None and facts is not None else wishes.lengths
     tensors = [
         known.get(name)
         or tensor_spec(name, tensor, shapes[name], low=1 if name in counts else None)
@@ -175,8 +187,22 @@ def _promised(
         inputs=(*tensors, *(_state_input(state) for state in lifted)),
         outputs=(),
         states=(*own, *lifted),
-        lengths=lengths_input(example, lengths),
+        lengths=lengths_input(example, _lengths(wishes)),
     )
+
+
+def _refuse_unrolled(module: nn.Module, calls: Sequence[ProbedCall], trials: Trials) -> None:
+    """Refuse a Python loop over an input's axis that the trace would blame on another line."""
+    cells = not any(call.over_time for call in calls)
+    layers = [call for call in calls if call.kind != LOOP and not call.cell]
+    paths = [call.path for call in layers]
+    several = [call for call in layers if paths.count(call.path) > 1]
+    if (cells or several) and trials.unrolled():
+        raise UnsupportedModelError(
+            nothing_recurrent(module)
+            if cells
+            else unrolled(several[0].label, ONNX_NAME[several[0].kind])
+        )
 
 
 def _refuse_unstreamable(calls: Sequence[ProbedCall]) -> None:

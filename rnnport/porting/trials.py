@@ -13,6 +13,8 @@ from rnnport.porting.calls import LoopCall, RecurrentCall, RecurrentMode
 from rnnport.porting.keeping import replayed
 from rnnport.porting.signature import Signature
 
+_MOST_TRIED = 16  # steps
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -74,6 +76,20 @@ class Trials:
             if now and then and what(now) != what(then):
                 return axis
         return None
+
+    def least(self, times: Mapping[str, int | None], lengths: str | None) -> int:
+        """The fewest steps with which the module runs, where it is not any number from one on."""
+        axes = {name: axis for name, axis in times.items() if axis is not None}
+        most = min((self.example[name].shape[axis] for name, axis in axes.items()), default=0)
+        for steps in range(1, min(most, _MOST_TRIED) + 1):
+            shorter = {
+                name: self.example[name].narrow(axis, 0, steps) for name, axis in axes.items()
+            }
+            if lengths is not None:
+                shorter[lengths] = self.example[lengths].clamp(max=steps)
+            if self._run({**self.example, **shorter}) is not None:
+                return steps
+        return 1
 
     def unrolled(self) -> bool:
         """Whether the number of recurrent calls changes with the size of some axis."""

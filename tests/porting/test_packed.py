@@ -1,5 +1,7 @@
 """Packed sequences: any order of lengths, ties, padding values, and work on the packed data."""
 
+from typing import NamedTuple
+
 import onnx
 import pytest
 import torch
@@ -15,7 +17,15 @@ from exported_modules import (
     tensors,
 )
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import (
+    PackedSequence,
+    pack_padded_sequence,
+    pack_sequence,
+    pad_packed_sequence,
+    pad_sequence,
+    unpack_sequence,
+    unpad_sequence,
+)
 
 from rnnport.errors import UnsupportedModelError
 from rnnport.porting.export import export_module
@@ -132,17 +142,79 @@ class CutApart(LastStep):
         return self.rnn(packed)[1][0][-1]
 
 
+class CutByIndex(LastStep):
+    def forward(self, x, lengths):
+        packed = pack_sequence([x[i, :n] for i, n in enumerate(lengths)], enforce_sorted=False)
+        return self.rnn(packed)[1][0][-1]
+
+
+class Unbound(LastStep):
+    def forward(self, x, lengths):
+        return self.rnn(pack_sequence(x.unbind(0)))[1][0][-1]
+
+
+class Unpadded(LastStep):
+    def forward(self, x, lengths):
+        rows = unpad_sequence(self.rnn(x)[0], lengths, batch_first=True)
+        return pad_sequence(rows, batch_first=True)
+
+
+class Unpacked(LastStep):
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return pad_sequence(unpack_sequence(self.rnn(packed)[0]), batch_first=True)
+
+
+class RowByRow(LastStep):
+    def forward(self, x, lengths):
+        rows = [self.rnn(x[i : i + 1, : lengths[i]])[1][0][-1, 0] for i in range(x.size(0))]
+        return torch.stack(rows)
+
+
+class MadeByHand(LastStep):
+    def forward(self, x, lengths):
+        rows, features = x.size(0), x.size(2)
+        data = x.transpose(0, 1).reshape(-1, features)
+        packed = PackedSequence(data, torch.full((x.size(1),), rows))
+        return self.rnn(packed)[1][0][-1]
+
+
+REPLACEMENT = r".*pack_padded_sequence\(x, lengths, .*enforce_sorted=False\)"
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         (Counting(), "works with the lengths as Python numbers, which a file cannot"),
-        (CutApart(), "cuts the rows apart.*pack_padded_sequence.x, lengths"),
+        (CutApart(), "takes the rows of the batch apart at .*pack_sequence" + REPLACEMENT),
+        (CutByIndex(), "takes the rows of the batch apart at .*pack_sequence" + REPLACEMENT),
+        (Unbound(), "takes the rows of the batch apart at .*x.unbind" + REPLACEMENT),
+        (Unpadded(), "takes the rows of the batch apart at .*unpad_sequence" + REPLACEMENT),
+        (Unpacked(), "takes the rows of the batch apart at .*unpack_sequence" + REPLACEMENT),
+        (RowByRow(), "calls the LSTM of 'rnn' in a Python loop, once for each row" + REPLACEMENT),
+        (MadeByHand(), "a PackedSequence made by hand cannot be carried" + REPLACEMENT),
     ],
 )
-def test_lengths_as_numbers_elsewhere_are_refused(tmp_path, module, message):
-    with pytest.raises(UnsupportedModelError, match=message):
+def test_rows_that_are_taken_apart_are_refused_with_what_replaces_it(tmp_path, module, message):
+    with pytest.raises(UnsupportedModelError, match=message) as caught:
         export_module(module, EXAMPLE, tmp_path / "m.onnx")
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+class Batch(NamedTuple):
+    x: torch.Tensor
+    lengths: torch.Tensor
+
+
+def test_lengths_inside_a_named_tuple_are_lengths(tmp_path):
+    class Nested(LastStep):
+        def forward(self, batch):
+            return super().forward(batch.x, batch.lengths)
+
+    report = export_module(Nested(), (Batch(*EXAMPLE),), tmp_path / "m.onnx")
+    assert report.spec.lengths == "batch_lengths"
 
 
 class Continued(nn.Module):

@@ -52,6 +52,16 @@ class GivesNumber(Layers):
         return super().forward(x), 3
 
 
+class Noisy(Layers):
+    def forward(self, x):
+        return super().forward(x) + torch.randn(x.size(1), 3)
+
+
+class Dropping(Layers):
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x), 0.3)
+
+
 class Exponential(Layers):
     def forward(self, x):
         return torch.linalg.matrix_exp(super().forward(x)[:, :3, :3])
@@ -73,6 +83,8 @@ class Exponential(Layers):
         (GivesPacked(), (X, torch.tensor([6, 4, 2])), "returns a PackedSequence"),
         (nn.GRU(FEATURES, HIDDEN), (pack_sequence([X[0]]),), "an input is a PackedSequence"),
         (GivesNumber(nn.GRU, batch_first=True), X, "returns output_1 as int"),
+        (Noisy(nn.GRU, batch_first=True), X, "differently each time: randn in the module itself"),
+        (Dropping(nn.GRU, batch_first=True), X, "dropout in the module itself.*self.training"),
         (Exponential(nn.GRU, batch_first=True), X, "matrix_exp has no translation to ONNX"),
     ],
 )
