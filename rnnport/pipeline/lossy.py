@@ -111,7 +111,7 @@ def held_to_bounds(found: Lossy) -> str:
 
 def _evidence(path: Path, spec: ModelSpec | None) -> str | None:
     """What shows that a file was quantized: its own word, else its graph."""
-    if path.is_dir() or (spec is not None and spec.quantization is not None):
+    if not path.is_file() or (spec is not None and spec.quantization is not None):
         precision = _precision(spec)
         return (
             None if precision is None else f"its metadata say that it was quantized to {precision}"

@@ -172,7 +172,7 @@ def test_a_watcher_sees_every_case(files):
     ("arguments", "code", "words"),
     [
         (("none.onnx", "--against", "a.onnx"), 2, "none.onnx does not exist"),
-        (("a.onnx", "--against", "none.onnx"), 2, "expected a run folder or an ONNX file"),
+        (("a.onnx", "--against", "none.onnx"), 2, "expected a run folder, file.py:factory or an"),
         (("a.onnx", "--against", "cut.onnx"), 3, "was cut off"),
         (("cut.onnx", "--against", "a.onnx"), 3, "was cut off"),
         (("newer.onnx", "--against", "a.onnx"), 3, "pip install --upgrade rnnport"),
