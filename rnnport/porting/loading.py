@@ -35,7 +35,7 @@ def make_module(name: FactoryName, settings: Sequence[str] = ()) -> nn.Module:
         given = _settings(settings, factory, name)
         try:
             module = factory(**given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RequestError(
                 f"{name} raised {type(error).__name__}: {error}{_to_see_where()}"
             ) from error
@@ -84,7 +84,7 @@ def _imported(name: FactoryName) -> ModuleType:
         raise RequestError(f"there is no file {path}{_nearest(path.name, _python_files(path))}")
     try:
         return _run_file(path) if name.is_file else importlib.import_module(name.where)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may parse arguments of its own
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and not name.is_file and f"{name.where}.".startswith(f"{missing}."):
             raise RequestError(

@@ -17,6 +17,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 
 from rnnport.errors import OutputExistsError, RequestError, UnsupportedModelError
 from rnnport.porting.export import export_module
+from rnnport.porting.factory_name import FactoryName
+from rnnport.porting.loading import make_module
 
 X = tensors(3, 6, FEATURES)
 
@@ -155,6 +157,19 @@ def test_an_existing_file_stays_without_overwrite(tmp_path):
     lengths = torch.tensor([4, 6, 2])
     export_module(LastStep(), (X, lengths), path, overwrite=True, verify=False)
     assert path.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import sys\nsys.exit(2)\n", "importing .*models.py raised SystemExit: 2"),
+        ("import sys\ndef make():\n    sys.exit('no')\n", "make raised SystemExit: no"),
+    ],
+)
+def test_a_file_that_ends_the_program_is_refused(tmp_path, source, message):
+    (tmp_path / "models.py").write_text(source)
+    with pytest.raises(RequestError, match=message):
+        make_module(FactoryName(str(tmp_path / "models.py"), "make"))
 
 
 def test_a_missing_folder_is_named(tmp_path):
