@@ -16,6 +16,7 @@ from rnnport.spec import Dim, TensorSpec
 
 BATCH, TIME, LONGEST = "batch", "time", "longest"
 LENGTH_NAMES = frozenset({"lengths", "length", "lens", "seq_lengths", "seq_lens", "input_lengths"})
+_LENGTHS = re.compile(r"(^|.*_)(lengths?|lens?)")
 
 Shapes = dict[str, tuple[Dim, ...]]
 
@@ -100,7 +101,7 @@ def _alike(
 
 def names_lengths(name: str) -> bool:
     """Whether lengths are usually called so, also inside something: ``batch_lengths``."""
-    return name in LENGTH_NAMES or name.endswith(("lengths", "_lens"))
+    return _LENGTHS.fullmatch(name) is not None
 
 
 def lengths_input(example: Mapping[str, Tensor], wanted: str | None) -> str | None:

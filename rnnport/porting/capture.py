@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from rnnport.errors import UnsupportedModelError
 from rnnport.porting.calls import LoopCall, RecurrentCall, RecurrentMode
 from rnnport.porting.context import ContextTable
+from rnnport.porting.detours import detour
 from rnnport.porting.obstacles import AxisWatch
 from rnnport.porting.packed import PackedTable
 from rnnport.porting.projection import plain_weights, projected_answer, projected_state
 from rnnport.porting.recurrent import Loop
 from rnnport.porting.recurrent_ops import run_layer
+from rnnport.porting.rows import Rows, as_given, as_taken
 from rnnport.porting.scan import emit
 from rnnport.porting.states import input_names, output_names, state_names
 
@@ -34,7 +36,7 @@ class CaptureMode(RecurrentMode):
     ``lifted`` maps a state's input name to its tensor [batch, layers × directions, hidden];
     ``successors`` maps its output name to the final state. ``inverses`` maps the name of a state
     of an LSTM with projection to pinv(W_hr) [layers × directions, H, P], where it is given one.
-    ``contexts`` answers causal paddings.
+    ``contexts`` answers causal paddings; ``rows`` are of calls with more rows than the batch.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class CaptureMode(RecurrentMode):
         inverses: Mapping[str, Tensor] | None = None,
         contexts: ContextTable | None = None,
         streaming: bool = False,
+        rows: Mapping[str, Rows] | None = None,
     ) -> None:
         super().__init__(module)
+        self._rows = rows or {}
         self._streaming = streaming
         self._contexts = contexts or ContextTable((), {})
         self._inverses = inverses or {}
@@ -65,6 +69,8 @@ class CaptureMode(RecurrentMode):
             return answer
         answer = self._contexts.answer(name, func, args, kwargs)
         if answer is NotImplemented:
+            answer = detour(name, func, args, kwargs)
+        if answer is NotImplemented:
             answer = func(*args, **kwargs)
         self._watch.look()
         if args and _changes_in_place(name):
@@ -79,7 +85,7 @@ class CaptureMode(RecurrentMode):
         inputs = input_names(names)
         lifted = inputs[0] in self._lifted
         taken: tuple[Tensor | None, ...] = (
-            tuple(call.taken(self._lifted[name]) for name in inputs)
+            tuple(as_taken(call, self._lifted[name], self._rows.get(names[0])) for name in inputs)
             if lifted
             else self._own_states(call)
         )
@@ -88,7 +94,7 @@ class CaptureMode(RecurrentMode):
         else:
             y, final = _keep_where_empty(lengths, x, call, taken)
         if lifted:
-            leaving = (call.given(state) for state in final)
+            leaving = (as_given(call, state, self._rows.get(names[0])) for state in final)
             self.successors |= dict(zip(output_names(names), leaving, strict=True))
         return (self._answer(call, y), *_as_torch_gives(call, final))
 

@@ -17,6 +17,7 @@ from rnnport.porting.calls import RecurrentCall, RecurrentMode
 from rnnport.porting.context import CONVOLUTIONS, WATCHED, Context, convolution_setting
 from rnnport.porting.keeping import replayed
 from rnnport.porting.kept import KeptTensor, put_kept
+from rnnport.porting.rows import unlike
 from rnnport.porting.signature import Signature
 from rnnport.spec import Dim
 
@@ -274,5 +275,5 @@ def _other_end(tensor: Tensor, shape: Sequence[Dim]) -> Tensor:
     place = list(shape).index(TIME)
     changed = tensor.clone()
     last = changed.narrow(place, tensor.shape[place] - 1, 1)
-    last.copy_(last * 0.5 + 0.75)
+    last.copy_(unlike(last))
     return changed

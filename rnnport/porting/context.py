@@ -2,7 +2,8 @@
 
 A left padding of n frames along time, by ``F.pad``, by a convolution's own padding or by a
 ``torch.cat`` with zeros, becomes z = cat([state, x]); the new state is the last n frames of z, and
-the padding's value is the first one.
+the padding's value is the first one. Where the padded tensor is a cut one, ``x[:, :-1]``, the
+frames that were cut away are in z too, and are cut from the answer.
 """
 
 from __future__ import annotations
@@ -74,11 +75,17 @@ class ContextTable:
         self._states = states
         self._lengths = lengths
         self._next = 0
+        # a tensor without the last frames of another → both, and the index that cut it
+        self._cut: dict[int, tuple[Tensor, Tensor, Any]] = {}
 
     def answer(
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Answer a call that has a context; ``NotImplemented`` for any other."""
+        if name == "__getitem__" and self._contexts and isinstance(args[1], tuple):
+            answer = func(*args, **kwargs)
+            self._cut[id(answer)] = (answer, args[0], args[1])
+            return answer
         if name not in WATCHED:
             return NotImplemented
         context = self._contexts.get(self._next)
@@ -86,12 +93,27 @@ class ContextTable:
         if context is None:
             return NotImplemented
         before = context.as_frames(self._states[context.input])
-        x = args[0][1] if name == "cat" else args[0]
+        x, cut = self._whole(args[0][1] if name == "cat" else args[0], context.time_axis)
         z = torch.cat([before, x], context.time_axis)
         self.successors[context.output] = context.as_state(self._last(z, context))
+        z = z.narrow(context.time_axis, 0, z.shape[context.time_axis] - cut) if cut else z
         if name == "cat":
             return z
         return (_pad if name == "pad" else _convolve)(z, context, func, args, kwargs)
+
+    def _whole(self, x: Tensor, axis: int) -> tuple[Tensor, int]:
+        """What ``x`` is the beginning of along time, and how many frames it lacks at the end."""
+        if id(x) not in self._cut:
+            return x, 0
+        _, source, index = self._cut[id(x)]
+        everything = slice(None)
+        others = [each for place, each in enumerate(index) if place != axis]
+        along = index[axis] if axis < len(index) else everything
+        if any(each != everything for each in others) or not isinstance(along, slice):
+            return x, 0
+        stop = along.stop
+        ends = along.start in (None, 0) and along.step in (None, 1) and isinstance(stop, int)
+        return (source, -stop) if ends and stop < 0 else (x, 0)
 
     def _last(self, z: Tensor, context: Context) -> Tensor:
         """The last frames of every row: where it ends, if there are lengths."""

@@ -18,7 +18,8 @@ from rnnport.files import refuse_existing, replacing
 from rnnport.parity.cases import grid
 from rnnport.parity.compare import compare
 from rnnport.parity.report import ParityReport
-from rnnport.porting.axes import TIME, leading
+from rnnport.porting.axes import TIME
+from rnnport.porting.branches import Decisions
 from rnnport.porting.cleaning import clean
 from rnnport.porting.keeping import MODULE_LOCK, borrowed
 from rnnport.porting.oracle import TorchEngine
@@ -26,7 +27,7 @@ from rnnport.porting.postconditions import check_file
 from rnnport.porting.promise import complete_spec
 from rnnport.porting.report import ExportReport
 from rnnport.porting.request import Inputs, Request, Wishes, read_request
-from rnnport.porting.trace import Traced, trace
+from rnnport.porting.trace import Traced, silence, trace
 from rnnport.porting.writing import write_model
 from rnnport.runtime.engine import open_engine
 from rnnport.spec import Dim, ModelSpec, StateSpec, TimeSpec
@@ -88,12 +89,12 @@ def export_module(
         with borrowed(module):
             wishes = Wishes(inputs, outputs, lengths, stream, facts, states)
             request = read_request(module, args, kwargs, wishes)
-            model, accepted = _graph(request, opset)
+            model, accepted, decisions = _graph(request, opset)
         spec = complete_spec(request, model, accepted, facts)
         with replacing(path, overwrite) as temporary:
             write_model(model, spec, temporary)
             check_file(temporary, spec, opset, request.recurrent_nodes())
-            parity = _prove(request, spec, temporary) if verify else None
+            parity = _prove(request, spec, temporary, decisions) if verify else None
     return ExportReport(
         path=path,
         spec=spec,
@@ -119,8 +120,8 @@ def _check_opset(opset: int) -> None:
         )
 
 
-def _graph(request: Request, opset: int) -> tuple[ir.Model, TimeSpec]:
-    """The clean graph, and the times it accepts."""
+def _graph(request: Request, opset: int) -> tuple[ir.Model, TimeSpec, Decisions]:
+    """The clean graph, the times it accepts, and what forward decided by sizes."""
     shapes = [tensor.shape for tensor in request.spec.inputs]
     states = request.lifted()
     inverses = {c.names[0]: c.inverse for c in request.calls if c.inverse is not None}
@@ -134,12 +135,14 @@ def _graph(request: Request, opset: int) -> tuple[ir.Model, TimeSpec]:
         request.carried,
         request.spec.lengths,
     )
-    batch = leading(request.calls).batch
+    batch = request.batch()
     zeros = (torch.zeros(batch, *_sizes(s), dtype=getattr(torch, s.dtype)) for s in states)
     tensors = [*request.example.values(), *zeros]
     traces = trace(traced, [_roomy(*pair) for pair in zip(tensors, shapes, strict=True)], opset)
     least, multiple = traces.asked.get(TIME, (1, 1))
-    return clean(traces.model, shapes), TimeSpec(max(least, request.least), multiple)
+    with silence():
+        model = clean(traces.model, shapes)
+    return model, TimeSpec(max(least, request.least), multiple), traces.decisions
 
 
 def _roomy(tensor: Tensor, shape: Sequence[Dim]) -> Tensor:
@@ -154,27 +157,32 @@ def _sizes(state: StateSpec) -> list[int]:
     return [int(size) for size in state.shape[1:]]
 
 
-def _prove(request: Request, spec: ModelSpec, path: Path) -> ParityReport:
+def _torch(request: Request, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> TorchEngine:
+    """The module as the reference for its file."""
+    return TorchEngine(
+        request.module,
+        spec,
+        stream=request.stream,
+        dtype=dtype,
+        signature=request.signature,
+        carried=request.carried,
+    )
+
+
+def _prove(request: Request, spec: ModelSpec, path: Path, decisions: Decisions) -> ParityReport:
     """Compare the written file with PyTorch over the seeded grid.
 
     Raises:
         ParityError: an answer or a final state is not within its bound.
     """
-    reference, precise = (
-        TorchEngine(
-            request.module,
-            spec,
-            stream=request.stream,
-            dtype=dtype,
-            signature=request.signature,
-            carried=request.carried,
-        )
-        for dtype in (torch.float32, torch.float64)
-    )
+    reference, precise = _torch(request, spec), _torch(request, spec, torch.float64)
     candidate = open_engine("ort-cpu", str(path))
     cases = grid(spec, time=_typical_time(request))
     report = compare(reference, candidate, cases, precise=precise)
     if not report.ok:
+        blamed = decisions.blamed(failure.case for failure in report.failures)
+        if blamed:
+            raise UnsupportedModelError(blamed)
         _refuse_pooling(request, report)
         only_pieces = all(failure.way == "chunked" for failure in report.failures)
         what = _LOOKS_AHEAD if report.failures and only_pieces else "the file differs from PyTorch"
@@ -201,10 +209,16 @@ def _refuse_pooling(request: Request, report: ParityReport) -> None:
 
 def _typical_time(request: Request) -> int | None:
     """The example's number of steps, as far as a proof can wait; None where the spec knows."""
-    times = [
+    time = _time(request)
+    known = request.spec.series is not None or time == 0
+    return None if known else min(time, LONGEST_PROOF)
+
+
+def _time(request: Request) -> int:
+    """The example's number of steps; 0 where no input has a time axis."""
+    times = (
         request.example[tensor.name].shape[tensor.time_axis]
         for tensor in request.spec.data_inputs()
         if tensor.time_axis is not None
-    ]
-    known = request.spec.series is not None or not times
-    return None if known else min(max(times), LONGEST_PROOF)
+    )
+    return max(times, default=0)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnport.porting.axes import BATCH, TIME
 from rnnport.spec import Dim
 
 _WRAPPER = (
@@ -40,6 +41,11 @@ class AxisWatch:
         self._shapes = shapes
         self._ranges: Mapping[Any, Any] = {}
         self._symbols: dict[Any, str] = {}
+
+    def sizes(self, batch: int, time: int, other: int) -> dict[Any, int]:
+        """The values of torch's symbols for these sizes."""
+        known = {BATCH: batch, TIME: time}
+        return {symbol: known.get(axis, other) for symbol, axis in self._symbols.items()}
 
     def begin(self, tensors: Sequence[Tensor]) -> None:
         """Follow the axes of these inputs, forgetting those of an earlier trace."""
@@ -139,8 +145,8 @@ def refined(error: BaseException) -> dict[str, tuple[int, int]]:
 def _running_line() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if _is_users(frame.f_code.co_filename):
-            return _line(frame.f_code.co_filename, frame.f_lineno)
+        if is_users(frame.f_code.co_filename):
+            return line_of(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return ""
 
@@ -149,8 +155,8 @@ def _raising_line(error: BaseException) -> str:
     found = ""
     for raised in _causes(error):
         for entry in traceback.extract_tb(raised.__traceback__):
-            if _is_users(entry.filename) and entry.lineno is not None:
-                found = _line(entry.filename, entry.lineno)
+            if is_users(entry.filename) and entry.lineno is not None:
+                found = line_of(entry.filename, entry.lineno)
     return found
 
 
@@ -160,10 +166,12 @@ def _causes(error: BaseException | None) -> Iterable[BaseException]:
         error = error.__cause__
 
 
-def _is_users(filename: str) -> bool:
+def is_users(filename: str) -> bool:
+    """Whether a file is neither torch's nor ours."""
     return not filename.startswith(_OURS) and "threading.py" not in filename
 
 
-def _line(filename: str, number: int) -> str:
+def line_of(filename: str, number: int) -> str:
+    """`` at model.py:7 `…```, or nothing where the source is not at hand."""
     source = linecache.getline(filename, number).strip()
     return f" at {Path(filename).name}:{number} `{source}`" if source else ""

@@ -21,6 +21,7 @@ from rnnport.porting.keeping import borrowed
 from rnnport.porting.kept import put_kept, read_kept
 from rnnport.porting.projection import plain_weights, projected_answer, projected_state
 from rnnport.porting.recurrent import run
+from rnnport.porting.rows import Rows, as_given, as_taken
 from rnnport.porting.signature import Signature, by_name, name_answers, to_torch
 from rnnport.porting.states import input_names, output_names, state_names
 from rnnport.runtime.engine import Arrays
@@ -87,7 +88,7 @@ class TorchEngine:
             put_kept(self._module, kept, given, self._batch(feeds), self._dtype)
             lifted = {name: given[name] for name in given.keys() - self._carried.inputs()}
             table = self._carried.table(given, tensors.get(self._spec.lengths or ""))
-            mode = _EagerMode(self._module, lifted, self._dtype, table)
+            mode = _EagerMode(self._module, lifted, self._dtype, table, self._carried.rows)
             answer = self._forward(tensors, mode)
             left = read_kept(self._module, kept) if states else {}
         lifted_out = {s.output for s in self._spec.states if s.input not in self._signature.free}
@@ -141,8 +142,10 @@ class _EagerMode(RecurrentMode):
         states: Mapping[str, Tensor],
         dtype: torch.dtype,
         contexts: ContextTable,
+        rows: Mapping[str, Rows],
     ) -> None:
         super().__init__(module)
+        self._rows = rows
         self._contexts = contexts
         self.successors: dict[str, Tensor] = {}
         self._states = states
@@ -169,7 +172,8 @@ class _EagerMode(RecurrentMode):
             states = [state.to(call.x.dtype) for state in call.states]
             return func(*call.arguments(states))
         order = self._order(call)
-        taken = [call.taken(self._states[name]) for name in lifted]
+        rows = self._rows.get(names[0])
+        taken = [as_taken(call, self._states[name], rows) for name in lifted]
         if order is not None:
             taken = [state.index_select(1, order) for state in taken]
         given = [projected_state(call, taken[0]), taken[1]] if call.projected else taken
@@ -177,7 +181,7 @@ class _EagerMode(RecurrentMode):
         leaving = _unprojected_finals(call, taken, func) if call.projected else final
         for name, state in zip(output_names(names), leaving, strict=True):
             original = state if order is None else state.index_select(1, order.argsort())
-            self.successors[name] = call.given(original)
+            self.successors[name] = as_given(call, original, rows)
         return (y, *final)
 
     def looped(self, call: LoopCall) -> tuple[list[Tensor], list[Tensor]]:

@@ -17,6 +17,7 @@ from rnnport.porting.keeping import replayed
 from rnnport.porting.kept import KeptTensor, Place, held
 from rnnport.porting.projection import inverse_projections
 from rnnport.porting.randomness import draws, refuse_random
+from rnnport.porting.rows import Rows
 from rnnport.porting.signature import Signature
 from rnnport.porting.states import state_names
 
@@ -49,6 +50,8 @@ class ProbedCall:
     counts: tuple[str, ...] = ()  # the input that is its number of steps
     dtypes: tuple[str, ...] = ()  # of a cell's states; those of layers are float32
     inverse: Tensor | None = None  # pinv(W_hr), where an LSTM with projection is given a state
+    rows: Rows | None = None  # where it has more rows than the batch
+    within: bool = False  # whether it runs within each step of the input's time, anew
     cell: bool = False  # a bare call of a cell: one step
     longest: int | None = None  # of a packed call: the longest row's steps
 

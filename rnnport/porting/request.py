@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,25 +10,30 @@ from typing import Any
 from torch import Tensor, nn
 
 from rnnport.errors import RequestError, UnsupportedModelError
+from rnnport.parity.feeds import OTHER_SIZE
 from rnnport.porting import states as lifting
 from rnnport.porting.axes import (
     BATCH,
     TIME,
+    Shapes,
     leading,
     lengths_input,
+    names_lengths,
     other_times,
     place,
     read_axes,
     tensor_spec,
 )
 from rnnport.porting.calls import LOOP
-from rnnport.porting.carried import NOTHING, Carried
+from rnnport.porting.carried import Carried
 from rnnport.porting.causality import Rehearsal
 from rnnport.porting.context import Context
-from rnnport.porting.kept import KeptTensor
+from rnnport.porting.growing import Growth, named_axes, tried_axes
 from rnnport.porting.obstacles import nothing_recurrent, unrolled
 from rnnport.porting.probe import Probed, ProbedCall, own_step, probe
+from rnnport.porting.promised_states import lifted_states, own_states, told_states
 from rnnport.porting.recurrent_ops import ONNX_NAME
+from rnnport.porting.rows import find_rows
 from rnnport.porting.signature import Signature, name_answers, read_arguments
 from rnnport.porting.trials import Trials
 from rnnport.spec import Dim, ModelSpec, StateSpec, TensorSpec
@@ -85,6 +91,13 @@ class Request:
         """The states that the file takes and gives beyond the author's own."""
         return tuple(s for s in self.spec.states if s.input not in self.signature.free)
 
+    def batch(self) -> int:
+        """The example's number of rows."""
+        for tensor in self.spec.inputs:
+            if tensor.batch_axis is not None and tensor.name in self.example:
+                return int(self.example[tensor.name].shape[tensor.batch_axis])
+        return self.calls[0].batch
+
     def recurrent_nodes(self) -> list[str]:
         """The ONNX operator of each recurrent layer, call by call."""
         return [ONNX_NAME[call.kind] for call in self.calls for _ in range(call.layers)]
@@ -113,17 +126,21 @@ def read_request(
     _refuse_unrolled(module, calls, trials)
     found = name_answers(probed.answer, wishes.output_names())
     answers = tuple(f"{name}_out" if name in example else name for name in found)
-    told = _told(wishes.states or {}, example, answers)
+    told = told_states(wishes.states or {}, example, answers)
     shapes = read_axes(trials, calls, wishes.axes(), told)
+    growth = Growth(module, signature, example)
+    shapes = tried_axes(growth, shapes, wishes.axes(), leading(calls).batched)
     contexts: tuple[Context, ...] = ()
     pooling, lengths = "", lengths_input(example, _lengths(wishes))
     least = trials.least({name: place(axes, TIME) for name, axes in shapes.items()}, lengths)
     if wishes.stream:
+        calls = _over_time(calls, growth, shapes)
         _refuse_unstreamable(calls)
         rehearsal = Rehearsal(module, signature, example, shapes, probed.kept)
         contexts, pooling = rehearsal.contexts(), rehearsal.pooling()
-    carried = Carried(probed.kept, contexts)
-    own = _own_states(told, example, shapes, dict(zip(answers, found.values(), strict=True)))
+    rows = {call.names[0]: call.rows for call in calls if call.rows is not None}
+    carried = Carried(probed.kept, contexts, rows)
+    own = own_states(told, example, shapes, dict(zip(answers, found.values(), strict=True)))
     states = lifted_states(calls, carried, bool(own)) if wishes.stream else ()
     if wishes.stream:
         lifted = {given: name for given, name in _carried(calls).items() if given not in told}
@@ -178,17 +195,52 @@ def _promised(
     own, lifted = states
     facts = wishes.facts
     known = {} if facts is None else {tensor.name: tensor for tensor in facts.inputs}
+    main = lengths_input(example, _lengths(wishes))
     tensors = [
         known.get(name)
-        or tensor_spec(name, tensor, shapes[name], low=1 if name in counts else None)
-        for name, tensor in example.items()
+        or _drawable(tensor_spec(name, each, shapes[name], 1 if name in counts else None), main)
+        for name, each in example.items()
     ]
     return ModelSpec(
         inputs=(*tensors, *(_state_input(state) for state in lifted)),
         outputs=(),
         states=(*own, *lifted),
-        lengths=lengths_input(example, _lengths(wishes)),
+        lengths=main,
     )
+
+
+def _drawable(tensor: TensorSpec, lengths: str | None) -> TensorSpec:
+    """The input; lengths of a second sequence are held to the size that its axis is drawn with."""
+    further = tensor.name != lengths and names_lengths(tensor.name) and tensor.shape == (BATCH,)
+    if not further or tensor.high is None:
+        return tensor
+    return replace(tensor, low=1, high=min(tensor.high, OTHER_SIZE))
+
+
+def _over_time(
+    calls: tuple[ProbedCall, ...], growth: Growth, shapes: Shapes
+) -> tuple[ProbedCall, ...]:
+    """The calls with what is known of their rows: of bands, or of steps."""
+    batch = sorted(named_axes(shapes, BATCH))
+    within = growth.within(named_axes(shapes, TIME))
+    if len(within) != len(calls):
+        return calls  # the module does not run on a longer example: the trace says why
+    calls = tuple(replace(call, within=inner) for call, inner in zip(calls, within, strict=True))
+    several = [call for call in calls if batch and call.batch != growth.size(batch[0])]
+    if all(call.within for call in several):
+        return calls
+    for call in several:
+        if call.kind == LOOP and not call.within:
+            raise UnsupportedModelError(
+                f"{call.label} cannot stream: it has {call.batch} rows for a batch of "
+                f"{growth.size(batch[0])}; keep the batch on an axis of its own, or export "
+                "it without streaming"
+            )
+    layers = [call for call in calls if call.kind != LOOP]
+    labels = [call.label for call in layers]
+    rows = find_rows(growth.module, growth.signature, growth.example, batch, labels)
+    found = [None if call.within else each for call, each in zip(layers, rows, strict=True)]
+    return tuple(replace(call, rows=each) for call, each in itertools.zip_longest(calls, found))
 
 
 def _refuse_unrolled(module: nn.Module, calls: Sequence[ProbedCall], trials: Trials) -> None:
@@ -208,6 +260,8 @@ def _refuse_unrolled(module: nn.Module, calls: Sequence[ProbedCall], trials: Tri
 def _refuse_unstreamable(calls: Sequence[ProbedCall]) -> None:
     """Refuse a call that no state can carry; it is blamed before what it does inside is."""
     for call in calls:
+        if call.within:
+            continue
         if call.obstacle:
             raise UnsupportedModelError(
                 f"{call.label} {call.obstacle}; export it without streaming"
@@ -217,86 +271,6 @@ def _refuse_unstreamable(calls: Sequence[ProbedCall]) -> None:
                 f"the bidirectional {ONNX_NAME[call.kind]} of {call.label} cannot stream: its "
                 "backward direction needs the whole sequence; export it without streaming"
             )
-
-
-def _told(
-    states: Mapping[str, str], example: Mapping[str, Tensor], answers: Sequence[str]
-) -> dict[str, str]:
-    """The author's own states: input → output."""
-    for kind, names, known in (
-        ("input", states.keys(), tuple(example)),
-        ("output", states.values(), tuple(answers)),
-    ):
-        for name in names:
-            if name not in known:
-                raise RequestError(
-                    f"states: there is no {kind} '{name}'; there are {', '.join(known)}"
-                )
-    if len(set(states.values())) < len(states):
-        raise RequestError("states: two of them have one output; each has its own successor")
-    return dict(states)
-
-
-def _own_states(
-    told: Mapping[str, str],
-    example: Mapping[str, Tensor],
-    shapes: Mapping[str, Sequence[Dim]],
-    answers: Mapping[str, Tensor],
-) -> tuple[StateSpec, ...]:
-    """What a file says of the states that the author's own inputs and outputs are."""
-    own = []
-    for taken, left in told.items():
-        before, after = example[taken], answers[left]
-        if before.shape != after.shape or before.dtype != after.dtype:
-            raise RequestError(
-                f"states: '{left}' {list(after.shape)} of {after.dtype} is no successor of "
-                f"'{taken}' {list(before.shape)} of {before.dtype}"
-            )
-        dtype = str(before.dtype).split(".")[1]
-        own.append(StateSpec(taken, left, dtype, tuple(shapes[taken])))
-    return tuple(own)
-
-
-def lifted_states(
-    calls: Sequence[ProbedCall], carried: Carried = NOTHING, others: bool = False
-) -> tuple[StateSpec, ...]:
-    """The states that a streaming file takes and gives: those of every call, unless computed.
-
-    What the module keeps itself from call to call comes first, then the frames that its causal
-    paddings need.
-
-    Raises:
-        UnsupportedModelError: no state is left to carry.
-    """
-    states = [*map(_kept_state, carried.kept), *map(_context_state, carried.contexts)]
-    for call in calls:
-        if call.given and not call.taken:
-            continue  # computed in forward: from another layer, say
-        names = zip(lifting.input_names(call.names), lifting.output_names(call.names), strict=True)
-        dtypes = call.dtypes or ("float32",) * len(call.names)
-        for (taken, left), dtype, size, initial in zip(
-            names, dtypes, call.sizes, call.initials, strict=True
-        ):
-            shape: tuple[Dim, ...] = (BATCH if call.batched else 1, *size)
-            states.append(StateSpec(taken, left, dtype, shape, 0.0 if initial is None else initial))
-    if not states and not others:
-        raise UnsupportedModelError(
-            "every recurrent state is computed in forward, so there is none to carry from call to "
-            "call; export it without streaming"
-        )
-    return tuple(states)
-
-
-def _kept_state(kept: KeptTensor) -> StateSpec:
-    dtype = str(kept.dtype).split(".")[1]
-    return StateSpec(kept.input, kept.output, dtype, kept.state_shape(BATCH), kept.initial)
-
-
-def _context_state(context: Context) -> StateSpec:
-    row = tuple(n for axis, n in enumerate(context.shape) if axis != context.batch_axis)
-    shape: tuple[Dim, ...] = (1 if context.batch_axis is None else BATCH, *row)
-    dtype = str(context.dtype).split(".")[1]
-    return StateSpec(context.input, context.output, dtype, shape, context.value)
 
 
 def _carried(calls: Sequence[ProbedCall]) -> dict[str, str]:

@@ -74,7 +74,18 @@ def read_arguments(
         found = tuple(names)
     constants = tuple(None if isinstance(leaf, Tensor) else leaf for leaf in leaves)
     signature = Signature(found, constants, slots, tree, inspect.signature(module.forward))
-    return signature, {name: leaves[slot] for name, slot in zip(found, slots, strict=True)}
+    tensors = {name: leaves[slot] for name, slot in zip(found, slots, strict=True)}
+    return signature, _apart(tensors)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, each in memory of its own: ``(zeros, zeros)`` are two inputs."""
+    seen: set[int] = set()
+    own = {}
+    for name, tensor in tensors.items():
+        own[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return own
 
 
 def by_name(module: nn.Module, names: Sequence[str]) -> Signature:

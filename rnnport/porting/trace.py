@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rnnport.errors import RnnportError, UnsupportedModelError
 from rnnport.porting.axes import BATCH
+from rnnport.porting.branches import Decisions, noted_branches
 from rnnport.porting.capture import CaptureMode, unchecked_states
 from rnnport.porting.carried import NOTHING, Carried
 from rnnport.porting.keeping import untouched
@@ -73,7 +74,15 @@ class Traced(nn.Module):
         states = {state.input: given[state.input] for state in self.states}
         lifted = {name: states[name] for name in states.keys() - self.carried.inputs()}
         table = self.carried.table(states, given.get(self.lengths or ""))
-        mode = CaptureMode(self.module, lifted, self.watch, self.inverses, table, bool(states))
+        mode = CaptureMode(
+            self.module,
+            lifted,
+            self.watch,
+            self.inverses,
+            table,
+            bool(states),
+            self.carried.rows,
+        )
         with untouched(self.module), mode:
             put_kept(self.module, self.carried.kept, states, self._batch(tensors))
             answer = self.module(*args, **kwargs)
@@ -105,6 +114,7 @@ class Trace:
 
     model: ir.Model
     asked: Mapping[str, tuple[int, int]]  # axis → (smallest size, multiple)
+    decisions: Decisions
 
 
 def trace(traced: Traced, example: Sequence[Tensor], opset: int) -> Trace:
@@ -117,11 +127,13 @@ def trace(traced: Traced, example: Sequence[Tensor], opset: int) -> Trace:
         UnsupportedModelError: the module needs an axis to be fixed, or uses what ONNX lacks.
     """
     asked: dict[str, tuple[int, int]] = {}
-    with _silence(), unchecked_states(), lengths_as_numbers():
+    with silence(), unchecked_states(), lengths_as_numbers():
         while True:
             try:
-                program = _export(traced, tuple(example), asked)
-                return Trace(_translate(program, traced, opset), asked)
+                with noted_branches() as branches:
+                    program = _export(traced, tuple(example), asked)
+                decisions = Decisions(tuple(branches), traced.watch)
+                return Trace(_translate(program, traced, opset), asked, decisions)
             except RnnportError:
                 raise
             except Exception as error:  # torch.export raises whatever the module raises
@@ -189,7 +201,7 @@ class _Muted:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep torch's exporter from talking; only while it works, and only its own loggers."""
     loggers = [logging.getLogger(name) for name in _CHATTY]
     levels = [logger.level for logger in loggers]
