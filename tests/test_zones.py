@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "rnnport"
 BASE = {"errors", "spec", "files"}
 MAY_IMPORT = {
-    "runtime": BASE,
+    "native": {"errors"},
+    "runtime": BASE | {"native"},
     "data": BASE,
     "parity": BASE | {"runtime"},
     "graph": BASE | {"parity", "runtime"},
@@ -20,6 +21,7 @@ MAY_IMPORT = {
 }
 FRAMEWORKS = {"torch", "onnx", "onnxscript", "lightning", "onnxruntime", "pyarrow", "openvino"}
 FRAMEWORKS_OF = {
+    "native": set(),
     "runtime": {"onnxruntime", "openvino", "onnx"},  # one file for each engine
     "data": {"pyarrow"},
     "parity": set(),

@@ -11,7 +11,7 @@ import typer
 from rnnport.cli.ending import ends_well
 
 if TYPE_CHECKING:
-    from rnnport.runtime.doctor import Health
+    from rnnport.runtime.doctor import Health, Trial
 
 NOTHING_WORKS = 3
 
@@ -40,17 +40,22 @@ def _lines(health: Health) -> Iterator[str]:
     yield from (f"  {name:<24}{found}" for name, found in health.versions.items())
     for title, trials in (("engines", health.engines), ("providers", health.providers)):
         yield title
-        for trial in trials:
-            yield f"  {trial.name:<28}{'ok' if trial.works else 'no':<4}{trial.detail}"
+        yield from (_trial(trial) for trial in trials)
     yield "GPUs"
     yield from (f"  {gpu.name}, {gpu.memory / 2**30:.0f} GiB" for gpu in health.gpus)
     if not health.gpus:
         yield "  none seen by the NVIDIA driver"
     if health.missing_libraries:
         yield f"  missing for CUDA: {', '.join(health.missing_libraries)}"
+    yield "kernels"
+    yield _trial(health.kernels)
     yield "CPU"
     yield f"  {health.cpu.name}, {health.cpu.threads} threads"
     words = {True: "yes", False: "no", None: "unknown"}
     features = health.cpu.features.items()
     yield "  " + ", ".join(f"{name} {words[has]}" for name, has in features)
     yield from (f"! {advice}" for advice in health.advice)
+
+
+def _trial(trial: Trial) -> str:
+    return f"  {trial.name:<28}{'ok' if trial.works else 'no':<4}{trial.detail}"

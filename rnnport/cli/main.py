@@ -16,6 +16,7 @@ from rnnport.cli.evaluate import evaluate
 from rnnport.cli.export import export
 from rnnport.cli.infer import infer
 from rnnport.cli.inspect import inspect
+from rnnport.cli.native import native
 from rnnport.cli.quantize import quantize
 from rnnport.cli.train import train
 from rnnport.cli.verify import verify
@@ -56,6 +57,7 @@ app.command("verify")(verify)
 app.command("inspect")(inspect)
 app.command("check")(check)
 app.command("annotate")(annotate)
+app.command("native")(native)
 app.command("quantize")(quantize)
 app.command("train")(train)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rnnport.errors import MissingExtraError, RnnportError
+from rnnport.native import library
 from rnnport.runtime import cuda
 from rnnport.runtime.cpu import Cpu, this_cpu
 from rnnport.runtime.device import RECORD_PLACEMENT
@@ -48,6 +49,7 @@ class Health:
     gpus: tuple[cuda.Gpu, ...]
     missing_libraries: tuple[str, ...]
     cpu: Cpu
+    kernels: Trial
     advice: tuple[str, ...]
 
     @property
@@ -80,6 +82,7 @@ def examine() -> Health:
         gpus=cuda.gpus(),
         missing_libraries=missing,
         cpu=this_cpu(),
+        kernels=_try(library.NAME, _kernels),
         advice=tuple(_advice(wheels, engines)),
     )
 
@@ -97,6 +100,16 @@ def _try(name: str, run: Callable[[], str]) -> Trial:
 
 def _run(name: str, path: Path) -> str:
     return _judge(open_engine(name, str(path)).run(probe_feeds()))
+
+
+def _kernels() -> str:
+    """Load the library, and let ONNX Runtime take it."""
+    level, path = library.level(), library.library_path()
+    try:
+        onnxruntime().SessionOptions().register_custom_ops_library(str(path))
+    except MissingExtraError:
+        return f"level {level}; no ONNX Runtime to use it in"
+    return f"level {level}"
 
 
 def _judge(outputs: Arrays) -> str:

@@ -14,8 +14,9 @@ from typing import BinaryIO
 from rnnport.errors import ModelFileError, RequestError
 from rnnport.spec import METADATA_KEY, ModelSpec, parse
 
-GRAPH, METADATA_PROPS = 7, 14  # field numbers of onnx.ModelProto
+GRAPH, OPSET_IMPORT, METADATA_PROPS = 7, 8, 14  # field numbers of onnx.ModelProto
 KEY, VALUE = 1, 2  # field numbers of onnx.StringStringEntryProto
+DOMAIN, VERSION = 1, 2  # field numbers of onnx.OperatorSetIdProto
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
@@ -38,6 +39,20 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         RequestError: there is no file of that name.
         ModelFileError: the file is empty, cut off, or not an ONNX model.
     """
+    return _read(path)[0]
+
+
+def read_domains(path: str | os.PathLike[str]) -> dict[str, int]:
+    """The domains of the operators and functions that an ONNX file imports, and their versions.
+
+    Raises:
+        RequestError, ModelFileError: as for :func:`read_metadata`.
+    """
+    return _read(path)[1]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, int]]:
+    """The metadata by key, and the versions by domain."""
     path = Path(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -47,7 +62,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 raise ModelFileError(f"{path} is empty; expected an ONNX model: export it again")
-            return _metadata(file, size)
+            return _top_level(file, size)
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
     except _NotAModelError as error:
@@ -60,38 +75,49 @@ class _NotAModelError(Exception):
     """The bytes are not those of an ONNX model."""
 
 
-def _metadata(file: BinaryIO, size: int) -> dict[str, str]:
+def _top_level(file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str, int]]:
     found: dict[str, str] = {}
+    domains: dict[str, int] = {}
     has_graph = False
-    for field, length in _fields(file, size):
+    for field, length, _ in _fields(file, size):
         has_graph = has_graph or field == GRAPH
         if field == METADATA_PROPS:
-            key, value = _entry(file, file.tell() + length)
-            found[key] = value
+            texts, _ = _entry(file, file.tell() + length)
+            found[texts.get(KEY, "")] = texts.get(VALUE, "")
+        elif field == OPSET_IMPORT:
+            texts, numbers = _entry(file, file.tell() + length)
+            domains[texts.get(DOMAIN, "")] = numbers.get(VERSION, 0)
     if not has_graph:
         raise _NotAModelError("it holds no graph")
-    return found
+    return found, domains
 
 
-def _entry(file: BinaryIO, end: int) -> tuple[str, str]:
-    texts = {KEY: "", VALUE: ""}
-    for field, length in _fields(file, end):
-        if field in texts:
+def _entry(file: BinaryIO, end: int) -> tuple[dict[int, str], dict[int, int]]:
+    """A short message's texts and numbers, by field."""
+    texts: dict[int, str] = {}
+    numbers: dict[int, int] = {}
+    for field, length, number in _fields(file, end):
+        if number is not None:
+            numbers[field] = number
+        elif field in (KEY, VALUE, DOMAIN):
             try:
                 texts[field] = file.read(length).decode()
             except UnicodeDecodeError as error:
-                raise _NotAModelError("a metadata entry is not text") from error
-    return texts[KEY], texts[VALUE]
+                raise _NotAModelError("a name or metadata entry is not text") from error
+    return texts, numbers
 
 
-def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
-    """Each field's number and length, the file standing at its content; skips what is not read."""
+def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int, int | None]]:
+    """Each field's number, the length of its content where the file then stands, and its value.
+
+    Only a whole number has a value; content that is not read is skipped.
+    """
     while file.tell() < end:
         tag = _varint(file)
         field, kind = tag >> 3, tag & 7
+        number, length = None, 0
         if kind == VARINT:
-            _varint(file)
-            length = 0
+            number = _varint(file)
         elif kind in (FIXED64, FIXED32):
             length = 8 if kind == FIXED64 else 4
         elif kind == BYTES:
@@ -101,7 +127,7 @@ def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
         after = file.tell() + length
         if after > end or field == 0:
             raise _NotAModelError(f"a field at byte {file.tell()} reaches past the end")
-        yield field, length
+        yield field, length, number
         file.seek(after)
 
 

@@ -21,6 +21,7 @@ from rnnport.runtime.device import RECORD_PLACEMENT, recurrent_elsewhere, requir
 from rnnport.runtime.engine import Array, Arrays
 from rnnport.runtime.inputs import check_feeds
 from rnnport.runtime.installed import onnxruntime
+from rnnport.runtime.kernels import register_kernels
 from rnnport.runtime.metadata import read_spec
 from rnnport.spec import Dim, ModelSpec, TensorSpec
 
@@ -45,7 +46,10 @@ FATAL = 4  # ONNX Runtime's log level; errors reach the user as exceptions, once
 
 
 class OrtEngine:
-    """A model file opened by ONNX Runtime; any number of threads may run it at once."""
+    """A model file opened by ONNX Runtime; any number of threads may run it at once.
+
+    ``without_kernels`` says why rnnport's functions run as their bodies on the CPU, if they do.
+    """
 
     def __init__(self, path: str, device: str = "cpu", threads: int | None = None) -> None:
         """Open a model file; see :func:`open_cpu` and :func:`open_cuda` for what it raises."""
@@ -57,7 +61,7 @@ class OrtEngine:
             require_cuda()
         if threads is None and found is not None and found.streaming:
             threads = 1
-        self._session = _open(path, device, threads)
+        self._session, self.without_kernels = _open(path, device, threads)
         self._spec = _spec_of(self._session) if found is None else found
         self._output_names = [tensor.name for tensor in self._session.get_outputs()]
         _check_names(self._spec, self._session, path)
@@ -137,13 +141,14 @@ def open_cuda(path: str | os.PathLike[str], threads: int | None = None) -> OrtEn
     return OrtEngine(os.fspath(path), "cuda", threads)
 
 
-def _open(path: str, device: str, threads: int | None) -> Any:
+def _open(path: str, device: str, threads: int | None) -> tuple[Any, str]:
     ort = onnxruntime()
     providers: list[Any] = ["CPUExecutionProvider"]
     if device == "cuda":  # ONNX Runtime adds its CPU provider by itself, for nodes about shapes
         cuda.preload()
         providers = [(cuda.PROVIDER, CUDA_OPTIONS)]
     options = _options(ort, threads)
+    bodies = register_kernels(options, path) if device == "cpu" else ""
     watched = hasattr(ort.InferenceSession, "get_provider_graph_assignment_info")
     if device == "cuda":  # an older ONNX Runtime shows no placement: let it refuse any other
         options.add_session_config_entry(
@@ -157,7 +162,7 @@ def _open(path: str, device: str, threads: int | None) -> Any:
         raise ModelFileError(f"ONNX Runtime does not accept {path}: {_text(error)}") from error
     if device == "cuda":
         _insist_on_cuda(session, path, watched)
-    return session
+    return session, bodies
 
 
 def _options(ort: Any, threads: int | None) -> Any:

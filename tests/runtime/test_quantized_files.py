@@ -53,7 +53,8 @@ def test_a_stream_gives_in_pieces_what_it_gives_whole(twin, cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_reference_evaluator_computes_the_same(twin, cell):
+def test_the_reference_evaluator_computes_the_same(twin, cell, monkeypatch):
+    monkeypatch.setenv("RNNPORT_NATIVE", "off")  # a kernel rounds what the body does not
     _, small = twin(cell, streaming=True)
     engines = [open_engine(name, str(small)) for name in ("ort-cpu", "reference")]
     feeds = {"x": draw(2, 5)} | {
