@@ -31,6 +31,7 @@ from rnnport.graph.sound import standard_opset
 
 PRECISIONS = ("int8", "fp16", "bf16")
 LOOPS = ("Scan", "Loop")
+CONSTANTS_IR_VERSION = 4  # the first with initializers that are no graph inputs
 Feeds = Mapping[str, np.ndarray]
 
 
@@ -101,6 +102,7 @@ def with_small_weights(
         raise CheckFailedError(
             f"nothing was quantized, and nothing is written: {reasons or 'no node has weights'}"
         )
+    reading.model.ir_version = max(reading.model.ir_version, CONSTANTS_IR_VERSION)
     _declare_functions(reading.model)
     _drop_unread(reading.model)
     forget_shapes(reading.model)

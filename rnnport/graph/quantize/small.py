@@ -38,7 +38,8 @@ class Small:
 
 def to_int8(weight: np.ndarray, axes: tuple[int, ...]) -> Small:
     """Round to int8, symmetric, with one scale for all elements along ``axes``."""
-    scale = np.abs(weight).max(axis=axes, keepdims=True).astype(np.float32) / np.float32(LEVELS)
+    largest = np.abs(weight).max(axis=axes, keepdims=True, initial=0.0)  # of no weights: zero
+    scale = largest.astype(np.float32) / np.float32(LEVELS)
     scale[scale == 0] = 1
     return Small(np.rint(weight / scale).clip(-LEVELS, LEVELS).astype(np.int8), scale)
 

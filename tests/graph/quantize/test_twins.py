@@ -124,6 +124,22 @@ def test_a_row_of_zeros_stays_zero():
     assert np.isfinite(run(twin, {"x": normal(4, 2, 3)})["y"]).all()
 
 
+def test_a_layer_without_features_has_no_weights_to_round():
+    made = recurrent("GRU")
+    empty = constant("W", np.zeros((1, 12, 0), np.float32))
+    next(t for t in made.graph.initializer if t.name == "W").CopyFrom(empty)
+    twin, _ = with_small_weights(made, "int8")
+    assert array(twin, "W.int8").shape == (1, 12, 0)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_twin_of_an_old_file_may_have_constants_that_are_no_inputs(precision):
+    made = recurrent("LSTM", opset=8)  # of IR version 3, where every constant is an input too
+    onnx.checker.check_model(made)
+    twin, _ = with_small_weights(made, precision, inline=precision == "int8")
+    onnx.checker.check_model(twin)
+
+
 def test_the_given_model_is_not_changed():
     made = build(Shape("LSTM", layers=2))
     before = made.SerializeToString()
