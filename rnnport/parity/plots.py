@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -87,7 +88,7 @@ def _draw_over_time(
             color=colour,
             linestyle="-" if way == "whole" else "--",
             linewidth=1.5,
-            label=f"{output}, {WAYS[way]}",
+            label=plain(f"{output}, {WAYS[way]}"),
         )
     axes.axhline(max(report.atol, LEAST), color=RED, linewidth=1.0, label=f"atol {report.atol:g}")
     axes.set_yscale("log")
@@ -111,7 +112,7 @@ def _draw_by_group(report: ParityReport) -> Figure:
     axes.axvline(1.0, color=RED, linewidth=1.0)
     axes.set_xscale("log")
     axes.set_xlim(LEFT_EDGE, most)
-    axes.set_yticks(range(len(groups)), [group.name for group in groups])
+    axes.set_yticks(range(len(groups)), [plain(group.name) for group in groups])
     axes.set_xlabel("largest error as a multiple of its bound (1 is a miss)")
     return figure
 
@@ -122,10 +123,19 @@ def _in_words(excess: float) -> str:
     return " equal" if excess == 0.0 else f" {excess:.2g}"
 
 
+def plain(text: str) -> str:
+    """A name out of a file as a plot shows it: a dollar sign begins no formula."""
+    return text.replace("$", r"\$")
+
+
 def svg(draw: Callable[[], Figure], salt: str) -> str:
     """Text drawn as paths, no date, ids that differ between the plots of one page."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": salt, "svg.fonttype": "path"}):
+    with (
+        mpl.rc_context({**STYLE, "svg.hashsalt": salt, "svg.fonttype": "path"}),
+        warnings.catch_warnings(),
+    ):
         stream = io.StringIO()
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # drawn as a box
         draw().savefig(stream, format="svg", metadata=NO_METADATA)
     text = stream.getvalue()
     return text[text.index("<svg") :]

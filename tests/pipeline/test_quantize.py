@@ -306,3 +306,12 @@ def test_a_damaged_file_is_exit_3(tmp_path):
     path.write_bytes(b"\x08\x07not a model")
     assert command(path, "-o", tmp_path / "twin.onnx").exit_code == 3
     assert command(tmp_path / "none.onnx", "-o", tmp_path / "twin.onnx").exit_code == 2
+
+
+def test_the_report_shows_names_that_look_like_formulas(stream, tmp_path):
+    model = onnx.load(stream)
+    next(n for n in model.graph.node if n.op_type == "GRU").name = r"a$\frac$层"
+    onnx.save(model, stream)
+    page = tmp_path / "report.html"
+    assert command(stream, "-o", tmp_path / "twin.onnx", "--report", page).exit_code == 0
+    assert "<svg" in page.read_text(encoding="utf-8")

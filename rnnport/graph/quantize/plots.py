@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rnnport.graph.quantize.histograms import Histogram
 from rnnport.graph.quantize.report import Sensitivity
 from rnnport.parity.drift import Drift
-from rnnport.parity.plots import BLUE, COLOURS, GREY, LEAST, MOST_LINES, svg
+from rnnport.parity.plots import BLUE, COLOURS, GREY, LEAST, MOST_LINES, plain, svg
 
 MOST_LAYERS = 12  # a page with more shows the first
 
@@ -38,7 +38,7 @@ def _drift(drift: Mapping[str, Drift]) -> Figure:
     for (name, each), colour in zip(drift.items(), COLOURS, strict=False):
         parts = np.asarray(each.quarters) / (each.scale or 1.0)
         middles = (np.arange(len(parts)) + 0.5) / len(parts)
-        axes.plot(middles, np.clip(parts, LEAST, None), "o-", color=colour, label=name)
+        axes.plot(middles, np.clip(parts, LEAST, None), "o-", color=colour, label=plain(name))
     axes.set_yscale("log")
     axes.set_xlim(0, 1)
     axes.set_xlabel("time, as a part of the sequence")
@@ -54,7 +54,7 @@ def _weights(histograms: Sequence[Histogram]) -> Figure:
         axes = figure.add_subplot(rows, 2, place + 1)
         axes.stairs(each.before, each.edges, fill=True, color=GREY, label="before")
         axes.stairs(each.after, each.edges, color=BLUE, linewidth=1.2, label="after")
-        axes.set_title(each.node, fontsize=9.5)
+        axes.set_title(plain(each.node), fontsize=9.5)
         axes.set_yscale("symlog")
         axes.tick_params(labelsize=8)
         if place == 0:
@@ -67,9 +67,9 @@ def _sensitivity(sensitivity: Sequence[Sensitivity]) -> Figure:
     axes = figure.add_subplot()
     shown = list(reversed(sensitivity))
     values = [each.relative for each in shown]
-    axes.barh([each.node for each in shown], values, height=0.6, color=BLUE)
+    axes.barh([plain(each.node) for each in shown], values, height=0.6, color=BLUE)
     for row, each in enumerate(shown):
-        text = f" {each.relative:.2g} of {each.output}"
+        text = plain(f" {each.relative:.2g} of {each.output}")
         axes.annotate(text, (each.relative, row), va="center", fontsize=8.5)
     axes.set_xlim(0, 1.5 * max(values) or 1.0)
     axes.set_xlabel("RMS error / RMS of the output, this layer quantized alone")
