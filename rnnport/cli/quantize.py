@@ -79,7 +79,10 @@ def quantize(
     if report is not None:
         from rnnport.graph.quantize.page import write_page
 
-        refuse_input(report, model, output or default_path(model, precision))
+        goal = output or default_path(model, precision)
+        if report.resolve() == goal.resolve():
+            raise RequestError(f"--report and --output are one file, {report}; give two")
+        refuse_input(report, model, goal)
         refuse_existing(report, overwrite)
     outcome = run(
         model,

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from rnnport.errors import MissingExtraError, RequestError
+from rnnport.errors import MissingExtraError, RequestError, RnnportError
 from rnnport.files import refuse_existing, refuse_input, replacing
 
 try:
     from rnnport.graph.quantize.cost import drift_of, sensitivity
-    from rnnport.graph.quantize.files import finished, notes_on, read_parent, twin_spec, with_spec
+    from rnnport.graph.quantize.files import (
+        finished,
+        notes_on,
+        outside_files,
+        read_parent,
+        twin_spec,
+        with_spec,
+    )
     from rnnport.graph.quantize.histograms import histograms
     from rnnport.graph.quantize.report import QuantizeReport
     from rnnport.graph.quantize.rewriting import PRECISIONS, with_small_weights
@@ -26,7 +36,13 @@ Tell = Callable[[str], None]
 
 
 def default_path(path: Path, precision: str) -> Path:
-    """Where the twin goes when nothing else is said: ``model.int8.onnx`` beside the model."""
+    """Where the twin goes when nothing else is said: ``model.int8.onnx`` beside the model.
+
+    Raises:
+        RequestError: ``path`` has no name, as ``.`` has none.
+    """
+    if not path.name:
+        raise RequestError(f"{path} is a folder; expected an ONNX file (.onnx)")
     return path.with_suffix(f".{precision}.onnx")
 
 
@@ -85,9 +101,11 @@ def quantize(
     require_budget(max_drop, evaluate)
     refuse_input(goal, source)
     refuse_existing(goal, overwrite)
+    if goal.exists():
+        refuse_input(goal, *outside_files(source))
     parent = read_parent(source)
     require_kernels(parent.reading, precision, target, keep)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _named_by_user(folder, source):
         plain, made = Path(folder) / "parent.onnx", Path(folder) / "made.onnx"
         plain.write_bytes(parent.described())
         data = None
@@ -127,6 +145,18 @@ def quantize(
         failure=failure,
         histograms=tuple(histograms(parent.reading, precision, changed)),
     )
+
+
+@contextmanager
+def _named_by_user(folder: str, source: Path) -> Iterator[None]:
+    """Let errors name the file that was given in place of our copy of it and of its twins."""
+    try:
+        yield
+    except RnnportError as error:
+        text = str(error).replace(str(Path(folder) / "parent.onnx"), str(source))
+        twins = re.escape(f"{folder}{os.sep}") + r"(made|alone\.\d+)\.onnx"
+        error.args = (re.sub(twins, lambda _: f"the twin of {source}", text),)
+        raise
 
 
 def _require_sense(precision: str, inline: bool, calibrate: str | None) -> None:

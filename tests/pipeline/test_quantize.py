@@ -308,6 +308,41 @@ def test_a_damaged_file_is_exit_3(tmp_path):
     assert command(tmp_path / "none.onnx", "-o", tmp_path / "twin.onnx").exit_code == 2
 
 
+def test_an_output_that_holds_the_inputs_weights_is_refused(tmp_path):
+    path, weights = tmp_path / "model.onnx", tmp_path / "weights.bin"
+    made = build(Shape("GRU", hidden=32))
+    onnx.save(made, path, save_as_external_data=True, location=weights.name, size_threshold=0)
+    before = weights.read_bytes()
+    result = command(path, "-o", weights, "--overwrite")
+    assert result.exit_code == 2
+    assert "is the input" in result.stderr
+    assert weights.read_bytes() == before
+
+
+def test_a_report_in_the_twins_own_place_is_refused_before_any_work(stream, tmp_path):
+    twin = tmp_path / "twin.onnx"
+    result = command(stream, "-o", twin, "--report", tmp_path / "." / "twin.onnx", "--overwrite")
+    assert result.exit_code == 2
+    assert "are one file" in result.stderr
+    assert not twin.exists()
+
+
+def test_a_folder_in_the_models_place_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = command(".")
+    assert result.exit_code == 2
+    assert "is a folder" in result.stderr
+
+
+def test_what_a_runtime_refuses_is_told_of_the_given_file(tmp_path):
+    path = tmp_path / "batchwise.onnx"
+    save(recurrent("LSTM", layout=1), path)
+    result = command(path, "-o", tmp_path / "twin.onnx")
+    assert result.exit_code == 3
+    assert f"does not accept {path}: " in result.stderr
+    assert not (tmp_path / "twin.onnx").exists()
+
+
 def test_the_report_shows_names_that_look_like_formulas(stream, tmp_path):
     model = onnx.load(stream)
     next(n for n in model.graph.node if n.op_type == "GRU").name = r"a$\frac$层"
@@ -315,3 +350,12 @@ def test_the_report_shows_names_that_look_like_formulas(stream, tmp_path):
     page = tmp_path / "report.html"
     assert command(stream, "-o", tmp_path / "twin.onnx", "--report", page).exit_code == 0
     assert "<svg" in page.read_text(encoding="utf-8")
+
+
+def test_bfloat16_is_refused_for_an_opset_before_it(tmp_path):
+    model = build(Shape("GRU", hidden=32))
+    model.opset_import[0].version = 11
+    onnx.save(model, tmp_path / "old.onnx")
+    result = command(tmp_path / "old.onnx", "--precision", "bf16")
+    assert result.exit_code == 2
+    assert "the file has opset 11, and bfloat16 came with opset 13" in result.stderr

@@ -17,6 +17,7 @@ from rnnport.graph.quantize.already import quantized_already
 from rnnport.graph.quantize.functions import DOMAIN, VERSION
 from rnnport.graph.quantize.projected import projection_notes
 from rnnport.graph.quantize.rewriting import prepared
+from rnnport.graph.reading import external_files
 from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import require_sound
 from rnnport.parity.drift import Drift, to_record
@@ -42,6 +43,12 @@ class Parent:
         """The file with its spec inside, for engines that know a model by that."""
         content: bytes = with_spec(self.model, self.spec).SerializeToString()
         return content
+
+
+def outside_files(path: Path) -> list[Path]:
+    """The files beside a model that hold its weights: an output must be none of them."""
+    model = load_proto(path, weights=False)
+    return [path.parent / location for location in external_files(path, Reading(model))]
 
 
 def read_parent(path: Path) -> Parent:

@@ -8,9 +8,11 @@ from rnnport.errors import RequestError
 from rnnport.graph.check.rules.cuda import reasons
 from rnnport.graph.recurrent import recurrent_nodes
 from rnnport.graph.scopes import Reading
+from rnnport.graph.sound import standard_opset
 
 TARGETS = ("ort-cpu", "ort-cuda")
 MEANT_FOR = {"int8": "ort-cpu", "bf16": "ort-cpu", "fp16": "ort-cuda"}  # where nothing is said
+BFLOAT16_OPSET = 13  # the first whose Cast knows it
 
 
 def require_kernels(
@@ -21,10 +23,17 @@ def require_kernels(
     int8 and bf16 are stored only: their bodies compute in float32 and run wherever the parent does.
 
     Raises:
-        RequestError: an unknown target; float16 for the CPU, or for a node that leaves the GPU.
+        RequestError: an unknown target; bfloat16 for an opset that does not know it; float16 for
+            the CPU, or for a node that leaves the GPU.
     """
     if target is not None and target not in TARGETS:
         raise RequestError(f"there is no target '{target}'; there are {', '.join(TARGETS)}")
+    opset = standard_opset(reading.model.opset_import)
+    if precision == "bf16" and opset < BFLOAT16_OPSET:
+        raise RequestError(
+            f"the file has opset {opset}, and bfloat16 came with opset {BFLOAT16_OPSET}: export it "
+            "again with that or a newer one; --precision int8 needs none"
+        )
     if precision != "fp16":
         return
     if target == "ort-cpu":
