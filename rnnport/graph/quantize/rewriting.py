@@ -97,6 +97,7 @@ def with_small_weights(
     else:
         accounts = quantize_recurrent(reading, parts, kept, to_bfloat16, inline)
         accounts += quantize_others(reading, parts, kept, lambda w, _: to_bfloat16(w))
+    accounts += _without_weights(reading, accounts)
     if not any(each.quantized for each in accounts):
         reasons = "; ".join(f"{each.node}: {each.reason}" for each in accounts)
         raise CheckFailedError(
@@ -128,6 +129,21 @@ def _known(reading: Reading, kept: Iterable[str]) -> set[str]:
             )
         known |= layers.get(name, {name})
     return known
+
+
+def _without_weights(reading: Reading, accounts: Sequence[NodeAccount]) -> list[NodeAccount]:
+    """The loops in which no node has weights of its own: tf2onnx carries a cell's round."""
+    told = {account.node for account in accounts}
+    loops = {node.label: node.op for node in reading.nodes() if node.op in LOOPS}
+    reason = (
+        "no node in its body has constant weights: they are carried round, or there are none; "
+        "'rnnport check --fix' makes one node of a loop that is an LSTM, GRU or RNN"
+    )
+    return [
+        NodeAccount(label, loops[label], "unknown", "", reason, 0, 0)
+        for label, nodes in recurrent_layers(reading).items()
+        if label in loops and not told & nodes
+    ]
 
 
 def _declare_functions(model: onnx.ModelProto) -> None:

@@ -1,5 +1,7 @@
 """Twins with small weights: what is stored, what is computed, what is kept and why."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -189,6 +191,12 @@ def test_weights_that_are_fed_are_told_and_nothing_is_quantized(precision):
     made.graph.input.append(value("R", list(weight.dims)))
     with pytest.raises(CheckFailedError, match="gru: its weights R are not constant"):
         with_small_weights(made, precision)
+
+
+def test_a_loop_that_carries_its_weights_round_is_told_with_what_helps():
+    made = onnx.load(Path(__file__).parents[2] / "foreign" / "keras-gru.onnx")
+    with pytest.raises(CheckFailedError, match=r"while_loop: .* carried round.*check --fix"):
+        with_small_weights(made, "int8")
 
 
 def test_weights_in_float64_or_with_nan_are_kept_with_the_reason():
