@@ -49,7 +49,7 @@ def recurrent_layers(reading: Reading) -> dict[str, frozenset[str]]:
     """
     found = {layer.label: frozenset({layer.label}) for layer in recurrent_nodes(reading)}
     for loop in [node for node in reading.nodes() if node.op in LOOPS]:
-        inner = [n.label for n in reading.nodes() if n.label.startswith(f"{loop.label}.")]
+        inner = [n.label for n in reading.nodes() if n.label.startswith(f"{loop.label}.body/")]
         if not found.keys() & set(inner):
             found[loop.label] = frozenset(inner)
     return found

@@ -193,6 +193,32 @@ def test_weights_that_are_fed_are_told_and_nothing_is_quantized(precision):
         with_small_weights(made, precision)
 
 
+def test_keeping_a_loop_keeps_its_body_and_no_node_that_is_only_named_like_it():
+    cell = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["h", "R"], ["hR"]),
+            helper.make_node("Add", ["hR", "x_t"], ["sum"]),
+            helper.make_node("Tanh", ["sum"], ["next"]),
+            helper.make_node("Identity", ["next"], ["y_t"]),
+        ],
+        "cell",
+        [value("h", ["batch", 64]), value("x_t", ["batch", 64])],
+        [value("next", ["batch", 64]), value("y_t", ["batch", 64])],
+    )
+    nodes = [
+        helper.make_node("Scan", ["h0", "x"], ["hn", "y"], "rnn", body=cell, num_scan_inputs=1),
+        helper.make_node("MatMul", ["y", "W"], ["scores"], "rnn.head"),
+    ]
+    made = model(
+        nodes,
+        [value("x", ["time", "batch", 64]), value("h0", ["batch", 64])],
+        [value("scores", ["time", "batch", 32])],
+        [constant("R", normal(64, 64)), constant("W", normal(64, 32))],
+    )
+    _, accounts = with_small_weights(made, "int8", kept=["rnn"])
+    assert {each.node for each in accounts if each.quantized} == {"rnn.head"}
+
+
 def test_a_loop_that_carries_its_weights_round_is_told_with_what_helps():
     made = onnx.load(Path(__file__).parents[2] / "foreign" / "keras-gru.onnx")
     with pytest.raises(CheckFailedError, match=r"while_loop: .* carried round.*check --fix"):
