@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnport.errors import CheckFailedError, ModelFileError
+from rnnport.errors import CheckFailedError, ModelFileError, UnsupportedModelError
 from rnnport.parity import feeds as drawn
 from rnnport.parity.arrays import absolute_errors, magnitude, mismatch
 from rnnport.parity.cases import Case
@@ -66,7 +66,11 @@ class Drift:
 
 
 def measure_drift(
-    reference: Engine, candidate: Engine, cases: Iterable[Case], spec: ModelSpec | None = None
+    reference: Engine,
+    candidate: Engine,
+    cases: Iterable[Case],
+    spec: ModelSpec | None = None,
+    refused: list[str] | None = None,
 ) -> dict[str, Drift]:
     """Run both engines over ``cases`` (of ``cases.drift_cases``) and measure every output.
 
@@ -79,9 +83,11 @@ def measure_drift(
         candidate: its lossy twin.
         cases: what to run.
         spec: what the model takes and gives; by default what the reference says.
+        refused: takes why an engine refused a case, which then counts for nothing; by default a
+            refusal is raised.
 
     Returns:
-        the drift of each output and successor state by name; empty where there are no cases.
+        the drift of each output and successor state by name; empty where no case was run.
 
     Raises:
         CheckFailedError: the candidate has other outputs, NaN, another dtype or another shape.
@@ -92,8 +98,14 @@ def measure_drift(
     deciding = {tensor.name for tensor in spec.answers() if _decides(spec, tensor.shape)}
     sums: dict[str, _Sum] = {}
     for case in cases:
-        for span, expected, found in _pieces(reference, candidate, spec, case):
-            _require_alike(expected, found, case)
+        try:
+            pieces = list(_alike_pieces(reference, candidate, spec, case))
+        except UnsupportedModelError as error:
+            if refused is None:
+                raise
+            refused.append(str(error))
+            continue
+        for span, expected, found in pieces:
             for name, array in expected.items():
                 total = sums.setdefault(name, _Sum())
                 total.add(array, found[name], axes.get(name), span)
@@ -150,6 +162,14 @@ def _pieces(
         ours = candidate.run({**feeds, **_successors(spec, ours)})
         yield (start / case.time, (start + size) / case.time), theirs, ours
         start += size
+
+
+def _alike_pieces(
+    reference: Engine, candidate: Engine, spec: ModelSpec, case: Case
+) -> Iterator[tuple[Span, Arrays, Arrays]]:
+    for span, expected, found in _pieces(reference, candidate, spec, case):
+        _require_alike(expected, found, case)
+        yield span, expected, found
 
 
 def _successors(spec: ModelSpec, answers: Arrays) -> dict[str, Array]:

@@ -66,10 +66,12 @@ def judge(
     """
     reference, candidate = engines
     atol, rtol = bounds
-    problem, drift = None, {}
+    problem, drift, refused = None, {}, list[str]()
     try:
         recorded_on = found.spec or spec
-        drift = measure_drift(reference, candidate, drift_cases(recorded_on), recorded_on)
+        cases_of_record = drift_cases(recorded_on)
+        drift = measure_drift(reference, candidate, cases_of_record, recorded_on, refused)
+        problem = refused[0] if refused and not drift else None
     except RnnportError as error:
         problem = str(error)
     loss = Loss(found.what, drift, found.recorded, limits, atol, rtol, problem)
@@ -77,6 +79,8 @@ def judge(
         candidate, candidate, cases, atol=atol, rtol=rtol, excusing=reference, spec=spec
     )
     notes = list(itself.notes)
+    if refused and drift:
+        notes.append(f"{len(refused)} cases of the drift are refused: {refused[0]}")
     comparisons = itself.comparisons
     if found.recorded is None:
         comparisons = tuple(item for item in comparisons if item.problem is not None)

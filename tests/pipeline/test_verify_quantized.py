@@ -186,6 +186,16 @@ def test_what_quantize_writes_verifies(parent, tmp_path, precision):
     assert not outcome.reports[0].notes
 
 
+def test_an_engine_that_refuses_short_rows_is_judged_by_the_full_ones(tmp_path):
+    path, twin = tmp_path / "parent.onnx", tmp_path / "twin.onnx"
+    onnx.save(build(Shape("GRU", lengths=True, hidden=16)), path)
+    quantize_file(path, twin)
+    outcome = rnnport.verify(twin, path, engines=["reference"])
+    assert outcome.ok
+    told = "\n".join(line for report in outcome.reports for line in report.lines())
+    assert "cases of the drift are refused: the reference evaluator ignores lengths" in told
+
+
 def test_two_precisions_are_judged_as_lossy(parent, tmp_path):
     one = quantize(parent, tmp_path / "int8.onnx")
     other = quantize(parent, tmp_path / "bf16.onnx", "bf16")
