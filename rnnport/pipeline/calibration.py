@@ -38,7 +38,7 @@ def calibration(session: Session, source: str) -> Calibration:
             ``.npy``, ``.npz``, ``.ts`` or idx file; an ``.npz`` may name every input of the model.
 
     Raises:
-        DataError: the data cannot be read, is not finite, or does not fit the model.
+        DataError: the data cannot be read, is empty or not finite, or does not fit the model.
     """
     path, spec = Path(source), session.spec
     if path.suffix.lower() == ".npz" and path.is_file():
@@ -51,6 +51,8 @@ def calibration(session: Session, source: str) -> Calibration:
             f"the model takes {names}: calibrate it with an .npz file of arrays with these names"
         )
     rows, name, sha256 = _rows(session, source)
+    if not len(rows):
+        raise DataError(f"{source} holds no sequence: there is nothing to calibrate with")
     return Calibration(tuple(_batches(session, rows)), name, sha256)
 
 

@@ -25,6 +25,7 @@ try:
     from rnnport.graph.quantize.histograms import histograms
     from rnnport.graph.quantize.report import QuantizeReport
     from rnnport.graph.quantize.rewriting import PRECISIONS, with_small_weights
+    from rnnport.graph.quantize.static import CALIBRATED_FORM
     from rnnport.graph.quantize.targets import require_kernels
     from rnnport.pipeline.calibration import calibration
     from rnnport.pipeline.judgement import judged, missed, require_budget
@@ -124,8 +125,12 @@ def quantize(
         if evaluate is not None:
             tell(f"evaluating on {evaluate}")
             judgement = judged(plain, made, evaluate, split)
-    origin = None if data is None else {"name": data.name, "sha256": data.sha256}
+    calibrated = any(account.form == CALIBRATED_FORM for account in accounts)
+    origin = None if data is None or not calibrated else {"name": data.name, "sha256": data.sha256}
     content = finished(small, twin_spec(parent, precision, accounts, drift, origin))
+    notes = list(notes_on(parent, precision, len(content)))
+    if data is not None and not calibrated:
+        notes.append(f"{calibrate} set no range: no product or convolution is large enough for one")
     failure = missed(judgement, max_drop)
     if not failure:
         with replacing(goal, overwrite) as temporary:
@@ -141,7 +146,7 @@ def quantize(
         drift=drift,
         sensitivity=alone,
         judgement=judgement,
-        notes=tuple(notes_on(parent, precision, len(content))),
+        notes=tuple(notes),
         failure=failure,
         histograms=tuple(histograms(parent.reading, precision, changed)),
     )

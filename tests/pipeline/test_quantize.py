@@ -359,3 +359,21 @@ def test_bfloat16_is_refused_for_an_opset_before_it(tmp_path):
     result = command(tmp_path / "old.onnx", "--precision", "bf16")
     assert result.exit_code == 2
     assert "the file has opset 11, and bfloat16 came with opset 13" in result.stderr
+
+
+def test_calibration_data_without_a_sequence_are_refused(stream, tmp_path):
+    np.save(tmp_path / "none.npy", np.zeros((0, 9, 24), np.float32))
+    result = command(stream, "-o", tmp_path / "twin.onnx", "--calibrate", tmp_path / "none.npy")
+    assert result.exit_code == 2
+    assert "holds no sequence" in result.stderr
+    assert not (tmp_path / "twin.onnx").exists()
+
+
+def test_calibration_that_set_no_range_is_told_and_not_recorded(tmp_path):
+    path, twin = tmp_path / "model.onnx", tmp_path / "twin.onnx"
+    onnx.save(build(Shape("GRU", hidden=32, features=24, classes=2)), path)
+    np.save(tmp_path / "x.npy", np.ones((2, 9, 24), np.float32))
+    result = command(path, "-o", twin, "--calibrate", tmp_path / "x.npy")
+    assert result.exit_code == 0
+    assert "x.npy set no range" in result.stdout
+    assert read_spec(twin).quantization["calibrated_on"] is None

@@ -22,6 +22,7 @@ from rnnport.graph.quantize.others import OPERANDS, enough
 from rnnport.graph.scopes import Node, Reading
 
 CALIBRATED = ("MatMul", "Gemm", "Conv")
+CALIBRATED_FORM = "static QDQ"  # how the account calls what has fixed ranges
 Feeds = Mapping[str, np.ndarray]
 
 
@@ -48,7 +49,7 @@ def quantize_statically(
         return model, []
     changed = _run(named, list(nbytes), iter(list(feeds)))
     accounts = [
-        NodeAccount(node.label, node.op, "int8", "static QDQ", "", size, size // 4)
+        NodeAccount(node.label, node.op, "int8", CALIBRATED_FORM, "", size, size // 4)
         for node in Reading(changed).main.nodes
         if (size := nbytes.get(node.proto.name)) and _is_quantized(node)
     ]
