@@ -377,3 +377,14 @@ def test_calibration_that_set_no_range_is_told_and_not_recorded(tmp_path):
     assert result.exit_code == 0
     assert "x.npy set no range" in result.stdout
     assert read_spec(twin).quantization["calibrated_on"] is None
+
+
+def test_a_model_over_2_gb_is_refused_by_its_size(tmp_path):
+    path, weights = tmp_path / "model.onnx", tmp_path / "weights.bin"
+    made = build(Shape("GRU", hidden=32))
+    onnx.save(made, path, save_as_external_data=True, location=weights.name, size_threshold=0)
+    with weights.open("r+b") as file:
+        file.truncate(2**31)  # sparse: it takes no room
+    result = command(path)
+    assert result.exit_code == 2
+    assert "over 2 GB of weights" in result.stderr

@@ -17,7 +17,7 @@ from rnnport.graph.quantize.already import quantized_already
 from rnnport.graph.quantize.functions import DOMAIN, VERSION
 from rnnport.graph.quantize.projected import projection_notes
 from rnnport.graph.quantize.rewriting import prepared
-from rnnport.graph.reading import external_files
+from rnnport.graph.reading import external_files, open_reading
 from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import require_sound
 from rnnport.parity.drift import Drift, to_record
@@ -47,19 +47,20 @@ class Parent:
 
 def outside_files(path: Path) -> list[Path]:
     """The files beside a model that hold its weights: an output must be none of them."""
-    model = load_proto(path, weights=False)
-    return [path.parent / location for location in external_files(path, Reading(model))]
+    return [path.parent / location for location in external_files(path, open_reading(path))]
 
 
 def read_parent(path: Path) -> Parent:
     """Read a file; what a foreign one promises is recognised as ``annotate`` does it.
 
     Raises:
-        RequestError: there is no such file, or it is quantized already.
+        RequestError: there is no such file, it is quantized already, or it is over 2 GB.
         UnsupportedModelError: it is unclear which output a state's successor is.
         ModelFileError: the file is not an ONNX model, or makes no sense.
         SpecVersionError: the file was written for a newer rnnport.
     """
+    if sum(file.stat().st_size for file in outside_files(path)) > LARGEST_FILE:
+        raise RequestError(f"{path} has over 2 GB of weights; quantize takes models up to 2 GB")
     model = load_proto(path)
     require_sound(model, str(path))
     reading = Reading(model)
