@@ -69,7 +69,7 @@ def quantize(
     """Make a smaller twin of a recurrent model file, and account for what was done and its cost.
 
     Its answers depend on their own input alone: not on the batch, the chunks or the threads.
-    Exit code 1: nothing could be quantized, or --max-drop was missed; nothing is written then.
+    Exit code 1: nothing could be quantized, or --max-drop was missed; no model is written then.
     """
     from rnnport.files import refuse_existing, refuse_input
     from rnnport.pipeline.quantize import default_path

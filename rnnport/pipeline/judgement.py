@@ -28,7 +28,8 @@ def judged(parent: Path, made: Path, data: str, split: str) -> Judgement:
     else:
         measure = "mse_scaled" if "mse_scaled" in before.metrics else "mse"
         agreement = None
-        drop = after.metrics[measure] / before.metrics[measure] - 1.0
+        was, now = before.metrics[measure], after.metrics[measure]
+        drop = now / was - 1.0 if was > 0.0 else float(now > 0.0)
     return Judgement(
         data=before.data,
         sha256=before.sha256,

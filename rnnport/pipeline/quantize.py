@@ -23,7 +23,7 @@ try:
         with_spec,
     )
     from rnnport.graph.quantize.histograms import histograms
-    from rnnport.graph.quantize.report import QuantizeReport
+    from rnnport.graph.quantize.report import Cost, QuantizeReport
     from rnnport.graph.quantize.rewriting import PRECISIONS, with_small_weights
     from rnnport.graph.quantize.static import CALIBRATED_FORM
     from rnnport.graph.quantize.targets import require_kernels
@@ -100,20 +100,14 @@ def quantize(
     keep, tell = tuple(keep), tell or (lambda what: None)
     _require_sense(precision, inline, calibrate)
     require_budget(max_drop, evaluate)
-    refuse_input(goal, source)
-    refuse_existing(goal, overwrite)
-    if goal.exists():
-        refuse_input(goal, *outside_files(source))
+    _require_free(goal, source, overwrite)
     parent = read_parent(source)
     require_kernels(parent.reading, precision, target, keep)
     with tempfile.TemporaryDirectory() as folder, _named_by_user(folder, source):
         plain, made = Path(folder) / "parent.onnx", Path(folder) / "made.onnx"
         plain.write_bytes(parent.described())
-        data = None
-        if calibrate is not None:
-            tell(f"reading {calibrate}")
-            data = calibration(load(plain, device="cpu"), calibrate)
         tell("quantizing")
+        data = None if calibrate is None else calibration(load(plain, device="cpu"), calibrate)
         feeds = () if data is None else data.feeds
         small, accounts = with_small_weights(parent.model, precision, keep, inline, feeds)
         made.write_bytes(with_spec(small, parent.spec).SerializeToString())
@@ -121,14 +115,14 @@ def quantize(
         drift = drift_of(plain, made, parent.spec, precision)
         tell("measuring each recurrent layer alone")
         alone = sensitivity(plain, parent.spec, precision, keep, Path(folder))
-        judgement = None
         if evaluate is not None:
             tell(f"evaluating on {evaluate}")
-            judgement = judged(plain, made, evaluate, split)
+        judgement = None if evaluate is None else judged(plain, made, evaluate, split)
     calibrated = any(account.form == CALIBRATED_FORM for account in accounts)
     origin = None if data is None or not calibrated else {"name": data.name, "sha256": data.sha256}
-    content = finished(small, twin_spec(parent, precision, accounts, drift, origin))
-    notes = list(notes_on(parent, precision, len(content)))
+    cost = Cost(drift, alone, judgement)
+    content = finished(small, twin_spec(parent, precision, accounts, cost, origin))
+    notes = list(notes_on(parent, precision, accounts, len(content)))
     if data is not None and not calibrated:
         notes.append(f"{calibrate} set no range: no product or convolution is large enough for one")
     failure = missed(judgement, max_drop)
@@ -143,13 +137,19 @@ def quantize(
         nodes=tuple(accounts),
         bytes_before=parent.nbytes,
         bytes_after=len(content),
-        drift=drift,
-        sensitivity=alone,
-        judgement=judgement,
+        cost=cost,
         notes=tuple(notes),
         failure=failure,
         histograms=tuple(histograms(parent.reading, precision, changed)),
     )
+
+
+def _require_free(goal: Path, source: Path, overwrite: bool) -> None:
+    """Refuse an output that is there, or is the input or holds its weights."""
+    refuse_input(goal, source)
+    refuse_existing(goal, overwrite)
+    if goal.exists():
+        refuse_input(goal, *outside_files(source))
 
 
 @contextmanager

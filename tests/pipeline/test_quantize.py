@@ -127,6 +127,12 @@ def test_the_task_is_measured_before_and_after(labelled, tmp_path):
     drop = report.judgement.before["accuracy"] - report.judgement.after["accuracy"]
     assert report.judgement.drop == pytest.approx(drop)
     assert any("decisions equal" in line for line in report.lines())
+    told = read_spec(tmp_path / "twin.onnx").quantization
+    assert told["evaluation"]["measure"] == "accuracy"
+    assert told["evaluation"]["before"] == report.judgement.before["accuracy"]
+    assert told["evaluation"]["agreement"] == report.judgement.agreement
+    assert told["sensitivity"][0]["node"] == report.sensitivity[0].node
+    assert any("differ from that by at most 0.001" in note for note in report.notes)
 
 
 def test_a_missed_budget_fails_the_run_and_writes_nothing(labelled, tmp_path, monkeypatch):

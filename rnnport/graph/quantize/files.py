@@ -16,15 +16,17 @@ from rnnport.graph.quantize.account import NodeAccount
 from rnnport.graph.quantize.already import quantized_already
 from rnnport.graph.quantize.functions import DOMAIN, VERSION
 from rnnport.graph.quantize.projected import projection_notes
+from rnnport.graph.quantize.report import Cost
 from rnnport.graph.quantize.rewriting import prepared
 from rnnport.graph.reading import external_files, open_reading
 from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import require_sound
-from rnnport.parity.drift import Drift, to_record
+from rnnport.parity.drift import to_record
 from rnnport.runtime import cuda
 from rnnport.runtime.model_proto import load_proto
 from rnnport.spec import METADATA_KEY, ModelSpec, parse
 
+KERNELS_WITHIN = {"int8": 1e-3, "bf16": 1e-2}  # of the bodies, over 1,000 steps; tests/native
 ITEM_BYTES = {"int8": 1, "bf16": 2, "fp16": 2}
 
 
@@ -85,13 +87,21 @@ def read_parent(path: Path) -> Parent:
     return Parent(model, prepared(model), spec, sha256, model.ByteSize(), notes)
 
 
-def notes_on(parent: Parent, precision: str, nbytes: int) -> Iterator[str]:
+def notes_on(
+    parent: Parent, precision: str, accounts: Sequence[NodeAccount], nbytes: int
+) -> Iterator[str]:
     """What a person should know of the twin, a file of ``nbytes``, beside its figures."""
     yield from parent.notes
     if nbytes >= parent.nbytes:
         yield (
             "the twin is larger than its parent: so few weights save less than their scales, the "
             "functions and this account take"
+        )
+    if _calls_functions(accounts):
+        yield (
+            "a stock ONNX Runtime runs the functions as their bodies, in float32; rnnport's "
+            "kernels, where they run instead, differ from that by at most "
+            f"{KERNELS_WITHIN[precision]:g}"
         )
     yield from projection_notes(parent.reading, ITEM_BYTES[precision])
     if precision == "fp16" and (reason := cuda.obstacle()) is not None:
@@ -113,22 +123,27 @@ def twin_spec(
     parent: Parent,
     precision: str,
     accounts: Sequence[NodeAccount],
-    drift: Mapping[str, Drift],
+    cost: Cost,
     calibrated_on: Mapping[str, str] | None,
 ) -> ModelSpec:
     """The parent's promises, with what was made small and what that cost."""
-    called = any(DOMAIN in account.form for account in accounts)
     quantization = {
         "precision": precision,
         "nodes": [asdict(account) for account in accounts],
         "bytes_before": sum(account.bytes_before for account in accounts),
         "bytes_after": sum(account.bytes_after for account in accounts),
-        "drift": to_record(drift),
-        "functions_version": VERSION if called else None,
+        "drift": to_record(cost.drift),
+        "sensitivity": [asdict(each) for each in cost.sensitivity],
+        "evaluation": None if cost.judgement is None else cost.judgement.to_record(),
+        "functions_version": VERSION if _calls_functions(accounts) else None,
         "calibrated_on": calibrated_on,
     }
     provenance = {**parent.spec.provenance, "parent_sha256": parent.sha256}
     return replace(parent.spec, quantization=quantization, provenance=provenance)
+
+
+def _calls_functions(accounts: Sequence[NodeAccount]) -> bool:
+    return any(DOMAIN in account.form for account in accounts)
 
 
 def finished(model: onnx.ModelProto, spec: ModelSpec) -> bytes:

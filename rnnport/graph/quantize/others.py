@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from rnnport.graph.operands import INPUTS
 from rnnport.graph.quantize.account import NodeAccount
 from rnnport.graph.quantize.small import Parts, Small
 from rnnport.graph.rewrite import set_input
@@ -41,7 +42,20 @@ def quantize_others(
             form = "" if small is None else "weights"
             accounts.append(NodeAccount(node.label, node.op, stored, form, reason, *sizes))
             sizes = 0, 0  # a weight that several nodes share is counted once
-    return accounts
+    return [*accounts, *_left_alone(reading)]
+
+
+def _left_alone(reading: Reading) -> Iterator[NodeAccount]:
+    """Operators with large weights that are not among those that are made small."""
+    for node in reading.nodes():
+        if node.op in OPERANDS or node.op in INPUTS or node.op == "Constant" or not node.op:
+            continue
+        for name in node.proto.input:
+            array = node.scope.array(name)
+            if array is not None and array.dtype == np.float32 and enough(array):
+                reason = f"weights of {node.op} are not made small"
+                sizes = array.nbytes, array.nbytes
+                yield NodeAccount(node.label, node.op, "float32", "", reason, *sizes)
 
 
 def _weights(reading: Reading) -> dict[tuple[Scope, str], list[tuple[Node, int]]]:

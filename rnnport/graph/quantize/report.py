@@ -41,6 +41,11 @@ class Judgement:
     drop: float
     agreement: float | None
 
+    def to_record(self) -> dict[str, Any]:
+        """The judgement as it stands in a spec: the one measure, not all metrics."""
+        figures = {"before": self.before[self.measure], "after": self.after[self.measure]}
+        return {**asdict(self), **figures}
+
     def lines(self) -> Iterator[str]:
         """The judgement for a terminal."""
         counted = self.measure == "accuracy"
@@ -53,6 +58,15 @@ class Judgement:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What was measured of a twin beside its parent; ``judgement`` is None without data."""
+
+    drift: Mapping[str, Drift]
+    sensitivity: tuple[Sensitivity, ...]
+    judgement: Judgement | None
+
+
+@dataclass(frozen=True)
 class QuantizeReport:
     """What became of a file; ``path`` is None where a budget was missed and nothing was written."""
 
@@ -62,12 +76,25 @@ class QuantizeReport:
     nodes: tuple[NodeAccount, ...]
     bytes_before: int  # of the files
     bytes_after: int
-    drift: Mapping[str, Drift]
-    sensitivity: tuple[Sensitivity, ...]
-    judgement: Judgement | None
+    cost: Cost
     notes: tuple[str, ...]
     failure: str  # which budget was missed; empty where none was
     histograms: tuple[Histogram, ...] = ()  # for the page
+
+    @property
+    def drift(self) -> Mapping[str, Drift]:
+        """How far each output and state strays from the parent's."""
+        return self.cost.drift
+
+    @property
+    def sensitivity(self) -> tuple[Sensitivity, ...]:
+        """The drift with each recurrent layer quantized alone, the largest first."""
+        return self.cost.sensitivity
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """The task's metrics before and after, where there was data to measure them on."""
+        return self.cost.judgement
 
     @property
     def ok(self) -> bool:

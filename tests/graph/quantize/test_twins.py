@@ -329,6 +329,19 @@ def test_a_kept_layer_keeps_a_weight_that_it_shares_with_a_quantized_one(inline)
     assert not np.array_equal(after["y"], before["y"])
 
 
+def test_an_operator_whose_weights_are_not_made_small_is_in_the_account():
+    made = recurrent("RNN")
+    made.graph.node.append(
+        helper.make_node("Einsum", ["y", "E"], ["z"], name="mix", equation="tdbh,hk->tdbk")
+    )
+    made.graph.initializer.append(constant("E", normal(4, 300)))
+    made.graph.output.append(value("z", ["time", 1, "batch", 300]))
+    _, accounts = with_small_weights(made, "int8")
+    (mix,) = [account for account in accounts if account.node == "mix"]
+    assert mix.reason == "weights of Einsum are not made small"
+    assert (mix.bytes_before, mix.bytes_after) == (4800, 4800)
+
+
 def test_every_function_of_the_table_has_a_body_that_the_checker_accepts():
     assert len(FUNCTIONS) == 6
     for op in OPS:
