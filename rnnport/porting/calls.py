@@ -61,6 +61,20 @@ class RecurrentCall:
         """How a message names the calling module."""
         return f"'{self.path}'" if self.path else "the module itself"
 
+    def require_layers(self) -> None:
+        """Refuse states for another number of layers, on which torch ends the process.
+
+        Raises:
+            ValueError: a state's first axis is not layers × directions.
+        """
+        wanted = self.layers * self.directions
+        for state in self.states:
+            if state.shape[0] != wanted:
+                raise ValueError(
+                    f"{self.label} has {wanted} layers × directions and is given a state for "
+                    f"{state.shape[0]}"
+                )
+
     def layer_weights(self, layer: int) -> list[tuple[Tensor, ...]]:
         """Torch's weights of each direction of a layer: w_ih, w_hh, b_ih, b_hh, w_hr.
 
@@ -129,7 +143,9 @@ class RecurrentMode(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in KINDS and inspect.isbuiltin(func):
             self._refuse_in_loop(name)
-            return self.recurrent(self._call(name, args, kwargs or {}), func)
+            call = self._call(name, args, kwargs or {})
+            call.require_layers()
+            return self.recurrent(call, func)
         if name in CELLS and inspect.isbuiltin(func) and not (self._in_loop or ASIDE.get()):
             _, *finals = self.recurrent(self._cell_call(name, args), as_layer(func))
             states = tuple(final.squeeze(0) for final in finals)
