@@ -91,7 +91,7 @@ def _link_flags() -> tuple[str, ...]:
     if sys.platform != "linux":
         return ()
     exports = FOLDER / "exports.map"
-    return ("-static-libstdc++", "-static-libgcc", f"-Wl,--version-script={exports}")
+    return ("-static-libstdc++", "-static-libgcc", f"-Wl,--version-script={exports},-z,nodelete")
 
 
 def _run(command: list[str]) -> None:

@@ -130,4 +130,16 @@ void pack(Layer& layer, const Weights& weights, bool reverse, int lanes) {
   }
 }
 
+std::vector<std::uint16_t> to_bfloat16(const float* values, std::size_t count) {
+  std::vector<std::uint16_t> rounded(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    std::uint32_t bits;
+    std::memcpy(&bits, values + i, sizeof bits);
+    const bool nan = values[i] != values[i];
+    bits = nan ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u);
+    rounded[i] = static_cast<std::uint16_t>(bits >> 16);
+  }
+  return rounded;
+}
+
 }  // namespace rnnport

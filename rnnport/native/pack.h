@@ -1,6 +1,8 @@
 // Packing the weights of an ONNX node for the kernels, once, when the node's kernel is made.
 #pragma once
 
+#include <vector>
+
 #include "layer.h"
 
 namespace rnnport {
@@ -16,6 +18,9 @@ struct Weights {
 
 // Fill the directions of a layer whose sizes are set, for panels of `lanes` columns.
 void pack(Layer& layer, const Weights& weights, bool reverse, int lanes);
+
+// To the nearest, ties to even; NaN stays NaN.
+std::vector<std::uint16_t> to_bfloat16(const float* values, std::size_t count);
 
 // The least fixed-point range that still gives activations 10 bits.
 constexpr int kLeastRange = 511;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <climits>
 #include <stdexcept>
+#include <vector>
 
 namespace rnnport {
 namespace {
@@ -45,7 +46,7 @@ ElementType type_of(Role role, Precision precision) {
 }
 
 RecurrentKernel::RecurrentKernel(const RecurrentOp& op, Table* table, const KernelInfo* info)
-    : ort_(table), op_(op), cell_(op.cell), activation_(Activation::Tanh) {
+    : ort_(table), op_(op), cell_(op.cell), activation_(op.activation) {
   const std::int64_t hidden = integer(info, "hidden_size", 0);
   if (hidden < 1 || hidden > INT_MAX / 64)
     throw std::invalid_argument("hidden_size is " + std::to_string(hidden));
@@ -57,7 +58,7 @@ RecurrentKernel::RecurrentKernel(const RecurrentOp& op, Table* table, const Kern
   reverse_ = direction == "reverse";
   if (cell_ == Cell::GRU && integer(info, "linear_before_reset", 0) == 0)
     cell_ = Cell::ResetFirstGRU;
-  if (cell_ == Cell::RNN) {
+  if (cell_ == Cell::RNN && !op_.plain) {
     const std::string activation = text(info, "activation", "Tanh");
     if (activation != "Tanh" && activation != "Relu")
       throw std::invalid_argument("activation is '" + activation + "'");
@@ -113,7 +114,7 @@ Given RecurrentKernel::given(const Value* value, Role role) const {
   if (status) throw OrtFailure{status};
   found.rank = static_cast<int>(rank);
   if (rank > 3) throw std::invalid_argument(std::string(kNames[role]) + " has more than 3 axes");
-  if (type != type_of(role, op_.precision))
+  if (type != type_of(role, op_.plain ? Precision::Float32 : op_.precision))
     throw std::invalid_argument(std::string(kNames[role]) + " has another type than expected");
   void* data = nullptr;
   if (Status* failed = ort_.tensor_data(const_cast<Value*>(value), &data))
@@ -160,8 +161,13 @@ std::unique_ptr<Layer> RecurrentKernel::layer_of(const Given (&all)[kRoles]) con
   layer->hidden_size = hidden_size_;
   layer->directions = directions_;
   const auto floats = [&](Role role) { return static_cast<const float*>(all[role].data); };
-  const Weights weights = {all[kW].data, all[kR].data, floats(kWScale), floats(kRScale),
-                           floats(kB)};
+  Weights weights = {all[kW].data, all[kR].data, floats(kWScale), floats(kRScale), floats(kB)};
+  std::vector<std::uint16_t> w, r;
+  if (op_.plain && op_.precision == Precision::BFloat16) {
+    const std::size_t columns = static_cast<std::size_t>(directions_) * rows;
+    weights.w = (w = to_bfloat16(floats(kW), columns * layer->input_size)).data();
+    weights.r = (r = to_bfloat16(floats(kR), columns * hidden_size_)).data();
+  }
   pack(*layer, weights, reverse_, op_.level->lanes);
   return layer;
 }

@@ -23,6 +23,8 @@ struct RecurrentOp : CustomOp {
   int places[kRoles];  // where an input stands among the node's; -1 where the operator has none
   int input_count;
   const Level* level;
+  bool plain;             // ONNX's own operator: its weights are float32, packed in `precision`
+  Activation activation;  // of a plain RNN; the attribute of other nodes says it
 };
 
 ElementType type_of(Role role, Precision precision);
@@ -45,6 +47,7 @@ class RecurrentKernel {
   // Throws std::invalid_argument, std::bad_alloc, OrtFailure.
   void compute(KernelContext* context);
 
+  bool has_packed_weights() const { return layer_ != nullptr; }
   const Ort& ort() const { return ort_; }
 
  private:

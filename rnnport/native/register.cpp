@@ -2,18 +2,12 @@
 #include <array>
 #include <list>
 #include <mutex>
-#include <stdexcept>
 
+#include "exported.h"
 #include "recurrent_op.h"
 
 #if !defined(RNNPORT_SOURCES)  // build.py gives it
 #define RNNPORT_SOURCES "unknown"
-#endif
-
-#if defined(_WIN32)
-#define RNNPORT_EXPORT extern "C" __declspec(dllexport)
-#else
-#define RNNPORT_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
 namespace rnnport {
@@ -27,21 +21,6 @@ int role_at(const CustomOp* op, std::size_t index) {
   int role = kX;
   while (of(op).places[role] != static_cast<int>(index)) ++role;
   return role;
-}
-
-// Run f, and turn what it throws into a status.
-template <class F>
-Status* guarded(const Ort& ort, const F& f) {
-  try {
-    f();
-    return nullptr;
-  } catch (const OrtFailure& failure) {
-    return failure.status;
-  } catch (const std::invalid_argument& error) {
-    return ort.create_status(kInvalidArgument, error.what());
-  } catch (const std::exception& error) {
-    return ort.create_status(kFailed, error.what());
-  }
 }
 
 ElementType input_type(const CustomOp* op, std::size_t index) {
@@ -107,10 +86,6 @@ Ops all_ops(const Level& level) {
   };
   for (RecurrentOp& op : ops) op.level = &level;
   return ops;
-}
-
-void check(Status* status) {
-  if (status) throw OrtFailure{status};
 }
 
 // The operators as one runtime and level have them. They live as long as the process: every session

@@ -4,5 +4,6 @@
 namespace rnnport {
 
 bool runs_avx2();
+bool has_avx512();
 
 }  // namespace rnnport

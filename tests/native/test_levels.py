@@ -17,6 +17,8 @@ SUITE = (
     "test_invariance.py",
     "test_arithmetic.py",
     "test_refusals.py",
+    "test_provider.py",
+    "test_provider_claims.py",
 )
 
 
