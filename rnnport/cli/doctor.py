@@ -49,6 +49,7 @@ def _lines(health: Health) -> Iterator[str]:
         yield f"  missing for CUDA: {', '.join(health.missing_libraries)}"
     yield "kernels"
     yield _trial(health.kernels)
+    yield _trial(health.provider)
     yield "CPU"
     yield f"  {health.cpu.name}, {health.cpu.threads} threads"
     words = {True: "yes", False: "no", None: "unknown"}

@@ -16,10 +16,15 @@ RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a model runs, ``cpu`` or ``cuda``, and why there."""
+    """Where a model runs, ``cpu`` or ``cuda``, and why there.
+
+    ``kernels`` says, where a precision was asked for, which of the recurrent nodes run in the
+    native kernels, or why none does.
+    """
 
     device: str
     reason: str
+    kernels: str = ""
 
 
 def check_device(device: str) -> None:

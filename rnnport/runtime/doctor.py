@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnport.errors import MissingExtraError, RnnportError
+from rnnport.errors import MissingExtraError, RnnportError, UnavailableError
 from rnnport.native import library
 from rnnport.runtime import cuda
 from rnnport.runtime.cpu import Cpu, this_cpu
@@ -22,6 +22,7 @@ from rnnport.runtime.device import RECORD_PLACEMENT
 from rnnport.runtime.engine import ENGINES, Arrays, open_engine
 from rnnport.runtime.installed import installed_wheels, onnxruntime
 from rnnport.runtime.probe import probe_answer, probe_feeds, probe_model
+from rnnport.runtime.provider import PROVIDER, offer_provider
 
 SCHEMA_VERSION = 1
 CPU_ENGINES = ("ort-cpu", "openvino")  # the reference evaluator is for comparison, not for use
@@ -50,6 +51,7 @@ class Health:
     missing_libraries: tuple[str, ...]
     cpu: Cpu
     kernels: Trial
+    provider: Trial
     advice: tuple[str, ...]
 
     @property
@@ -68,6 +70,7 @@ def examine() -> Health:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probe.onnx"
         path.write_bytes(probe_model())
+        provider = _try("execution provider", partial(_run_plain_node, path))
         engines = tuple(_try(name, partial(_run, name, path)) for name in ENGINES)
         providers = tuple(_providers(path, {trial.name: trial for trial in engines}))
     try:
@@ -83,6 +86,7 @@ def examine() -> Health:
         missing_libraries=missing,
         cpu=this_cpu(),
         kernels=_try(library.NAME, _kernels),
+        provider=provider,
         advice=tuple(_advice(wheels, engines)),
     )
 
@@ -110,6 +114,18 @@ def _kernels() -> str:
     except MissingExtraError:
         return f"level {level}; no ONNX Runtime to use it in"
     return f"level {level}"
+
+
+def _run_plain_node(path: Path) -> str:
+    """Let the provider claim an LSTM node of ONNX's own, and run it."""
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    if missing := offer_provider(options, "fp32", claim="all"):
+        raise UnavailableError(missing)
+    session = ort.InferenceSession(str(path), options)
+    said = _judge({"y": session.run(None, dict(probe_feeds()))[0]})
+    return said + _placed(session, PROVIDER)
 
 
 def _judge(outputs: Arrays) -> str:

@@ -34,8 +34,18 @@ def register_kernels(options: Any, path: str) -> str:
         return str(missing)
     try:
         options.register_custom_ops_library(library)
-    except Exception as error:  # ONNX Runtime's errors have no base class of their own
-        if os.environ.get(LEVEL) and LEVEL in str(error):
-            raise RequestError(f"{str(error).partition(' : ')[2] or error}") from error
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no base class of their own
+        refuse_level(error)
         return f"this ONNX Runtime cannot use the native kernels: {error}"
     return ""
+
+
+def refuse_level(error: Exception) -> None:
+    """Tell a level that this processor does not have from other errors of ONNX Runtime.
+
+    Raises:
+        RequestError: RNNPORT_ISA names such a level.
+    """
+    asked, text = os.environ.get(LEVEL), str(error)
+    if asked and LEVEL in text:
+        raise RequestError(text[text.index(LEVEL) :]) from error

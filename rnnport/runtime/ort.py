@@ -21,8 +21,9 @@ from rnnport.runtime.device import RECORD_PLACEMENT, recurrent_elsewhere, requir
 from rnnport.runtime.engine import Array, Arrays
 from rnnport.runtime.inputs import check_feeds
 from rnnport.runtime.installed import onnxruntime
-from rnnport.runtime.kernels import register_kernels
+from rnnport.runtime.kernels import refuse_level, register_kernels
 from rnnport.runtime.metadata import read_spec
+from rnnport.runtime.provider import offer_provider, told_placement
 from rnnport.spec import Dim, ModelSpec, TensorSpec
 
 DTYPES = {
@@ -48,10 +49,18 @@ FATAL = 4  # ONNX Runtime's log level; errors reach the user as exceptions, once
 class OrtEngine:
     """A model file opened by ONNX Runtime; any number of threads may run it at once.
 
-    ``without_kernels`` says why rnnport's functions run as their bodies on the CPU, if they do.
+    ``without_kernels`` says why rnnport's functions run as their bodies on the CPU, if they do;
+    ``kernels``, where a precision was asked for, which of the recurrent nodes run in the native
+    kernels, or why none does.
     """
 
-    def __init__(self, path: str, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        device: str = "cpu",
+        threads: int | None = None,
+        precision: str | None = None,
+    ) -> None:
         """Open a model file; see :func:`open_cpu` and :func:`open_cuda` for what it raises."""
         self.name = f"ort-{device}"
         self.device = device
@@ -61,7 +70,10 @@ class OrtEngine:
             require_cuda()
         if threads is None and found is not None and found.streaming:
             threads = 1
-        self._session, self.without_kernels = _open(path, device, threads)
+        one_row = found is not None and found.streaming
+        self._session, self.without_kernels, self.kernels = _open(
+            path, device, threads, precision, one_row
+        )
         self._spec = _spec_of(self._session) if found is None else found
         self._output_names = [tensor.name for tensor in self._session.get_outputs()]
         _check_names(self._spec, self._session, path)
@@ -141,14 +153,20 @@ def open_cuda(path: str | os.PathLike[str], threads: int | None = None) -> OrtEn
     return OrtEngine(os.fspath(path), "cuda", threads)
 
 
-def _open(path: str, device: str, threads: int | None) -> tuple[Any, str]:
+def _open(
+    path: str, device: str, threads: int | None, precision: str | None, one_row: bool
+) -> tuple[Any, str, str]:
+    """The session, why our functions run as their bodies, and what runs in the kernels."""
     ort = onnxruntime()
-    providers: list[Any] = ["CPUExecutionProvider"]
+    providers: list[Any] | None = ["CPUExecutionProvider"]
     if device == "cuda":  # ONNX Runtime adds its CPU provider by itself, for nodes about shapes
         cuda.preload()
         providers = [(cuda.PROVIDER, CUDA_OPTIONS)]
     options = _options(ort, threads)
     bodies = register_kernels(options, path) if device == "cpu" else ""
+    kernels = offer_provider(options, precision, one_row=one_row) if precision else ""
+    if precision and not kernels:
+        providers = None  # those of the options, before the CPU's
     watched = hasattr(ort.InferenceSession, "get_provider_graph_assignment_info")
     if device == "cuda":  # an older ONNX Runtime shows no placement: let it refuse any other
         options.add_session_config_entry(
@@ -159,10 +177,13 @@ def _open(path: str, device: str, threads: int | None) -> tuple[Any, str]:
     except Exception as error:
         if device == "cuda":
             raise DeviceError(f"{path} cannot be opened on cuda: {_text(error)}") from error
+        refuse_level(error)
         raise ModelFileError(f"ONNX Runtime does not accept {path}: {_text(error)}") from error
     if device == "cuda":
         _insist_on_cuda(session, path, watched)
-    return session, bodies
+    if precision and providers is None:
+        kernels = told_placement(session, precision)
+    return session, bodies, kernels
 
 
 def _options(ort: Any, threads: int | None) -> Any:

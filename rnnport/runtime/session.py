@@ -11,11 +11,17 @@ from rnnport.runtime.device import Placement, check_device
 from rnnport.runtime.engine import Array, Arrays
 from rnnport.runtime.metadata import read_spec
 from rnnport.runtime.ort import OrtEngine
+from rnnport.runtime.provider import check_precision
 from rnnport.runtime.stream import Stream
 from rnnport.spec import ModelSpec
 
 
-def load(path: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> Session:
+def load(
+    path: str | os.PathLike[str],
+    device: str = "auto",
+    threads: int | None = None,
+    precision: str | None = None,
+) -> Session:
     """Open a model file.
 
     Args:
@@ -24,35 +30,49 @@ def load(path: str | os.PathLike[str], device: str = "auto", threads: int | None
             takes CUDA where it works for this file (``session.placement`` says what it took, why).
         threads: threads of one call. By default a streaming file takes one that never spins, any
             other file as many as ONNX Runtime chooses.
+        precision: ``fp32`` or ``bf16`` lets the native kernels run the file's LSTM, GRU and RNN
+            nodes on the CPU, with weights kept in that precision, where they are faster;
+            ``session.placement.kernels`` says which nodes they run, or why none. Without it those
+            nodes stay with ONNX Runtime.
 
     Raises:
-        RequestError: there is no such file, device or number of threads.
+        RequestError: there is no such file, device, number of threads or precision.
         ModelFileError: the file cannot be read, or ONNX Runtime does not accept its graph.
         SpecVersionError: the file was written for a newer rnnport.
         DeviceError: the device cannot run the model; the message says why.
         MissingExtraError: ONNX Runtime is not installed.
     """
     check_device(device)
+    check_precision(precision, device)
     if threads is not None and threads < 1:
         raise RequestError(f"threads is {threads}; expected 1 or more")
     path = os.fspath(path)
     if device == "auto":
-        return _load_where_best(path, threads)
-    return Session(OrtEngine(path, device, threads), Placement(device, "it was asked for"))
+        return _load_where_best(path, threads, precision)
+    return _loaded(path, device, threads, precision, "it was asked for")
 
 
-def _load_where_best(path: str, threads: int | None) -> Session:
+def _load_where_best(path: str, threads: int | None, precision: str | None) -> Session:
     spec = read_spec(path)
-    if spec is not None and spec.streaming:
-        reason: str | None = "the file streams, and single steps are too little work for a GPU"
+    if precision is not None:
+        reason: str | None = f"the precision {precision} is one of the kernels on the CPU"
+    elif spec is not None and spec.streaming:
+        reason = "the file streams, and single steps are too little work for a GPU"
     else:
         reason = cuda.obstacle()
     if reason is None:
         try:
-            return Session(OrtEngine(path, "cuda", threads), Placement("cuda", "it works here"))
+            return _loaded(path, "cuda", threads, None, "it works here")
         except DeviceError as error:
             reason = str(error)
-    return Session(OrtEngine(path, "cpu", threads), Placement("cpu", reason))
+    return _loaded(path, "cpu", threads, precision, reason)
+
+
+def _loaded(
+    path: str, device: str, threads: int | None, precision: str | None, reason: str
+) -> Session:
+    engine = OrtEngine(path, device, threads, precision)
+    return Session(engine, Placement(device, reason, engine.kernels))
 
 
 class Session:
