@@ -290,6 +290,19 @@ def test_a_state_expanded_from_the_examples_batch_is_found(tmp_path):
     assert_equal(run(fixed, feeds), run(recurrent("GRU"), feeds))
 
 
+def test_a_state_expanded_to_the_examples_batch_is_found_before_it_is_folded(tmp_path):
+    faulty = recurrent("GRU")
+    faulty.graph.node[0].input.extend(["", "start"])
+    faulty.graph.initializer.extend(
+        [constant("zero", np.zeros((1, 1, H), np.float32)), constant("wanted", [1, 2, H])]
+    )
+    faulty.graph.node.insert(0, helper.make_node("Expand", ["zero", "wanted"], ["start"]))
+    assert ids(faulty, tmp_path) == {"RNN102", "RNN202"}
+    fixed, _ = repaired(faulty, tmp_path, choose(["RNN102"], []))
+    feeds = {"x": normal(4, 6, I)}
+    assert_equal(run(fixed, feeds), run(recurrent("GRU"), feeds))
+
+
 def test_fixed_inputs_are_opened_and_rows_do_not_notice(tmp_path):
     faulty = recurrent("LSTM", batch=2, time=5)
     assert ids(faulty, tmp_path) == {"RNN103"}

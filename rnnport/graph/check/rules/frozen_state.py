@@ -96,7 +96,7 @@ def _values(reading: Reading, node: Recurrent, scope: Scope, name: str) -> list[
 def _value(node: Recurrent, scope: Scope, name: str) -> np.ndarray | None:
     """A constant state, also one that is expanded from the example's batch and so fits no other."""
     maker = scope.maker(name)
-    if maker is not None and maker.op == "Expand":
+    if maker is not None and maker.op == "Expand" and constant_value(scope, maker.input(1)) is None:
         value = constant_value(scope, maker.input(0))
         spread = value is None or value.ndim != 3 or value.shape[0 if node.layout else 1] == 1
         return None if spread else value
