@@ -24,7 +24,8 @@ from rnnport.spec import Dim
 
 Place = tuple[str, int]  # an axis of an input
 Group = frozenset[Place]
-Sizes = list[tuple[int, int | None]]  # of each recurrent call: its batch, and its time if it has
+# of each recurrent call: its batch, its time if it has one, and its longest row where it is packed
+Sizes = list[tuple[int, int | None, int]]
 
 _MOST_RUNS = 100
 
@@ -41,15 +42,17 @@ class _SizesMode(RecurrentMode):
         return [*self._layers, *self._loops]
 
     def recurrent(self, call: RecurrentCall, func: Callable[..., Any]) -> Any:
-        time = None
+        time, longest = None, 0
         if call.batch_sizes is None:
             time = int(call.x.shape[1 if call.batch_first else 0])
-        self._layers.append((int(call.states[0].shape[1]), time))
+        else:
+            longest = len(call.batch_sizes)
+        self._layers.append((int(call.states[0].shape[1]), time, longest))
         return func(*call.arguments(call.states))
 
     def looped(self, call: LoopCall) -> tuple[list[Tensor], list[Tensor]]:
         time = None if call.loop.fed_back else int(call.loop.xs[0].shape[0])
-        self._loops.append((int(call.states[0].shape[0]), time))
+        self._loops.append((int(call.states[0].shape[0]), time, 0))
         return super().looped(call)
 
 
@@ -87,8 +90,8 @@ class Growth:
         if len(before) != len(after):
             return False, False
         pairs = list(zip(before, after, strict=True))
-        batches = all(one[0] < two[0] and one[1] == two[1] for one, two in pairs)
-        return batches, any(one[1] != two[1] for one, two in pairs)
+        batches = all(one[0] < two[0] and one[1:] == two[1:] for one, two in pairs)
+        return batches, any(one[1:] != two[1:] for one, two in pairs)
 
     def within(self, time: Group) -> list[bool]:
         """For each call, whether the steps of the input are rows of it, and not its time."""
@@ -96,11 +99,11 @@ class Growth:
         if len(before) != len(after):
             return [False] * len(before)
         pairs = zip(before, after, strict=True)
-        return [one[0] < two[0] and one[1] == two[1] for one, two in pairs]
+        return [one[0] < two[0] and one[1:] == two[1:] for one, two in pairs]
 
     def fixed(self, shapes: Shapes) -> bool:
         """Whether a layer's time is that of an input, as sizes told, though it may not grow."""
-        layers = {time for _, time in self.grown(frozenset()) or []} - {None, 1}
+        layers = {time for _, time, _ in self.grown(frozenset()) or []} - {None, 1}
         return not layers.isdisjoint(self.size(place) for place in named_axes(shapes, TIME))
 
     def size(self, place: Place) -> int:
@@ -123,7 +126,7 @@ class Growth:
         after = self.grown(steps)
         if after is None:
             return False
-        return self.changes(steps)[1] or any(time is None for _, time in after)
+        return self.changes(steps)[1] or any(time is None for _, time, _ in after)
 
     def _misses(self, shapes: Shapes) -> bool:
         """Whether a fixed axis is a layer's time, or the only one that its input could have."""

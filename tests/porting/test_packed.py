@@ -256,19 +256,21 @@ def test_given_states_go_to_their_own_rows(tmp_path):
 class Masked(nn.Module):
     """Takes a mask instead of lengths; packs by it, and means over what it leaves."""
 
-    def __init__(self):
+    def __init__(self, measure=lambda x, mask: x.size(1)):
         super().__init__()
+        self.measure = measure
         self.rnn = nn.GRU(FEATURES, HIDDEN, batch_first=True, bidirectional=True)
 
     def forward(self, x, mask):
         packed = pack_padded_sequence(x, mask.sum(1), batch_first=True, enforce_sorted=False)
         y, _ = self.rnn(packed)
-        y, _ = pad_packed_sequence(y, batch_first=True, total_length=x.size(1))
+        y, _ = pad_packed_sequence(y, batch_first=True, total_length=self.measure(x, mask))
         return (y * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
 
 
-def test_a_mask_stands_for_the_lengths(tmp_path):
-    module = Masked().eval()
+@pytest.mark.parametrize("measure", [lambda x, mask: x.size(1), lambda x, mask: mask.size(1)])
+def test_a_mask_stands_for_the_lengths(tmp_path, measure):
+    module = Masked(measure).eval()
 
     def mask(time, lengths):
         return torch.arange(time) < torch.tensor(lengths).unsqueeze(1)
