@@ -129,7 +129,11 @@ class RecurrentMode(TorchFunctionMode):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self._paths = {id(each): path for path, each in module.named_modules()}
+        # by their attributes: where a module has two names, torch's tracer hands out proxies of
+        # every module, which share these
+        self._paths: dict[int, str] = {}
+        for path, each in module.named_modules():
+            self._paths.setdefault(id(vars(each)), path)
         self._seen: Counter[str] = Counter()
         self._in_loop = False
 
@@ -265,8 +269,8 @@ class RecurrentMode(TorchFunctionMode):
         frame = sys._getframe(2)
         while frame is not None:
             candidate = frame.f_locals.get("self")
-            if isinstance(candidate, nn.Module) and id(candidate) in self._paths:
+            if isinstance(candidate, nn.Module) and id(vars(candidate)) in self._paths:
                 # nn.LSTM, GRU and RNN note in this local that they made a batch of one
-                return self._paths[id(candidate)], frame.f_locals.get("is_batched", True)
+                return self._paths[id(vars(candidate))], frame.f_locals.get("is_batched", True)
             frame = frame.f_back  # type: ignore[assignment]
         return "", True

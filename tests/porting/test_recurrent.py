@@ -136,6 +136,23 @@ def test_a_streamed_cell_gives_its_state(tmp_path, cell):
         assert_close(states["state.loop.h"], leaves(last)[0])
 
 
+def test_a_module_with_two_names_streams_under_the_first(tmp_path):
+    class Twofold(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.GRUCell(FEATURES, HIDDEN)
+            self.loop = rnnport.Recurrent(self.cell)
+            self.rnn = nn.GRU(HIDDEN, HIDDEN, batch_first=True)
+            self.alias = self.rnn
+
+        def forward(self, x):
+            return self.alias(self.loop(x)[0])[0]
+
+    report = rnnport.export(Twofold().eval(), (X,), tmp_path / "m.onnx", stream=True)
+    assert report.parity.ok
+    assert [each.input for each in report.spec.states] == ["state.rnn.h", "state.loop.h"]
+
+
 def test_a_learned_first_state_streams_as_the_file_s_initial_state(tmp_path):
     class Learned(nn.GRUCell):
         def __init__(self):
