@@ -59,8 +59,10 @@ class _Record(RecurrentMode):
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         answer = func(*args, **kwargs)
-        if isinstance(answer, Tensor) and name not in _MOVES:
-            self.did.append(_Did(name, self._caller()[0], args, kwargs, answer.detach()))
+        # attention gives its weights beside its answer
+        first = answer[0] if isinstance(answer, tuple) and answer else answer
+        if isinstance(first, Tensor) and name not in _MOVES:
+            self.did.append(_Did(name, self._caller()[0], args, kwargs, first.detach()))
         return answer
 
 

@@ -151,9 +151,23 @@ class Averaged(nn.Module):
         return x - x.mean(-1, keepdim=True)
 
 
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(FEATURES, 1, batch_first=True)
+
+    def forward(self, x):
+        x = x.transpose(1, 2)
+        return self.attention(x, x, x)[0].transpose(1, 2)
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
+        (
+            Convolved(Attending()),
+            "multi_head_attention_forward in 'front.attention' cannot stream: it looks ahead",
+        ),
         (
             Convolved(nn.Conv1d(FEATURES, FEATURES, 3, padding=1)),
             "conv1d in 'front' cannot stream: it looks ahead",
@@ -177,7 +191,7 @@ class Averaged(nn.Module):
             "the convolution of 'front' cannot stream: it strides by 2 in time",
         ),
     ],
-    ids=["symmetric", "same", "mean", "pool", "flip", "valid", "stride"],
+    ids=["attention", "symmetric", "same", "mean", "pool", "flip", "valid", "stride"],
 )
 def test_what_looks_ahead_is_refused_by_name(tmp_path, module, message):
     with pytest.raises(UnsupportedModelError, match=message) as caught:
