@@ -46,12 +46,31 @@ def read_axes(
         )
     found = _Reading(trials, tuple(calls), frozenset(told) - given.keys()).shapes(given)
     shapes = {name: found[name] for name in example}
+    first = leading(calls)
+    sizes = {TIME: first.longest if first.time is None else first.time}
+    for axis_name, size in (sizes | ({BATCH: first.batch} if first.batched else {})).items():
+        _require_named(axis_name, size, shapes, example)
     if not _steps_only(calls) and not any(TIME in axes for axes in shapes.values()):
         name = next(iter(example))
         raise RequestError(
             f"no input has a time axis; give its axes: inputs={{'{name}': ('batch', 'time', …)}}"
         )
     return shapes
+
+
+def _require_named(
+    axis_name: str, size: int | None, shapes: Shapes, example: Mapping[str, Tensor]
+) -> None:
+    """Refuse another name for the one axis that has the size of the batch, or of the time."""
+    if any(axis_name in axes for axes in shapes.values()):
+        return
+    for name, axes in shapes.items():
+        for axis, its_size in zip(axes, example[name].shape, strict=True):
+            if isinstance(axis, str) and axis not in (BATCH, TIME) and its_size == size:
+                raise RequestError(
+                    f"the axis '{axis}' of '{name}' is the {axis_name} of the recurrent layers: "
+                    f"name it '{axis_name}'"
+                )
 
 
 def leading(calls: Sequence[ProbedCall]) -> ProbedCall:

@@ -6,6 +6,7 @@ import torch
 from exported_modules import FEATURES, HIDDEN, assert_close, open_file, run_file, tensors
 from torch import nn
 
+from rnnport.errors import RequestError
 from rnnport.porting.export import export_module
 
 
@@ -121,3 +122,16 @@ def test_the_batch_is_found_where_several_axes_make_it_up(tmp_path, time):
 def test_a_module_that_takes_no_single_step_says_so(tmp_path):
     spec, _ = exported(tmp_path / "m.onnx", Pairs(), tensors(3, 6, FEATURES))
     assert spec.time.min == 2
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (("bach", "time", FEATURES), "'bach' of 'input' is the batch of the recurrent layers"),
+        (("batch", "T", FEATURES), "'T' of 'input' is the time of the recurrent layers"),
+    ],
+)
+def test_a_batch_or_time_under_another_name_is_refused(tmp_path, axes, message):
+    module = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+    with pytest.raises(RequestError, match=message):
+        export_module(module, tensors(3, 6, FEATURES), tmp_path / "m.onnx", inputs={"input": axes})
