@@ -31,6 +31,10 @@ from rnnport.spec import ModelSpec
 _PACK = rnn.pack_padded_sequence.__code__
 
 
+class _UnsortedError(RnnportError):
+    """A module packs with ``enforce_sorted`` and was given rows in another order."""
+
+
 class TorchEngine:
     """Runs a module as the reference for its model file; the exported graph has no part in it.
 
@@ -80,6 +84,25 @@ class TorchEngine:
                 them.
         """
         check_feeds(self._spec, feeds)
+        try:
+            return self._answers(feeds)
+        except _UnsortedError:
+            return self._longest_first(feeds)
+
+    def _longest_first(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """The answers of a module that packs longest rows first only, whatever order is asked.
+
+        A file takes rows in any order, and gives each row the answer that it has in that one.
+        """
+        lengths = np.asarray(feeds[self._spec.lengths or ""])
+        order = np.argsort(-lengths, kind="stable")
+        inputs = {tensor.name: tensor.batch_axis for tensor in self._spec.inputs}
+        outputs = {tensor.name: tensor.batch_axis for tensor in self._spec.outputs}
+        answers = self._answers({n: _rows(a, inputs[n], order) for n, a in feeds.items()})
+        back = np.argsort(order)
+        return {name: _rows(array, outputs.get(name), back) for name, array in answers.items()}
+
+    def _answers(self, feeds: Arrays) -> dict[str, np.ndarray]:
         states = [state.input for state in self._spec.states] if self._stream else []
         tensors = {name: to_torch(feeds[name], self._dtype) for name in feeds}
         with borrowed(self._module), unchecked_states():
@@ -109,6 +132,9 @@ class TorchEngine:
         except RnnportError:
             raise
         except Exception as error:
+            lengths = tensors.get(self._spec.lengths or "")
+            if "enforce_sorted" in str(error) and lengths is not None and not _descends(lengths):
+                raise _UnsortedError from error
             raise RequestError(
                 f"{type(self._module).__name__} does not run on these feeds: "
                 f"{type(error).__name__}: {error}"
@@ -131,6 +157,14 @@ class TorchEngine:
                 if tensor.is_floating_point() and name not in kept
             }
         return self._precise
+
+
+def _rows(array: np.ndarray, axis: int | None, order: np.ndarray) -> np.ndarray:
+    return array if axis is None else array.take(order, axis)
+
+
+def _descends(lengths: Tensor) -> bool:
+    return bool((lengths[1:] <= lengths[:-1]).all())
 
 
 class _EagerMode(RecurrentMode):

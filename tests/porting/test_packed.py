@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -215,6 +216,34 @@ def test_lengths_inside_a_named_tuple_are_lengths(tmp_path):
 
     report = export_module(Nested(), (Batch(*EXAMPLE),), tmp_path / "m.onnx")
     assert report.spec.lengths == "batch_lengths"
+
+
+class LongestFirst(nn.Module):
+    """Packs as most examples do: with enforce_sorted left at its default."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.rnn = cell(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths, batch_first=True)
+        return pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0]
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_module_that_packs_longest_first_gives_a_file_for_any_order(tmp_path, cell, stream):
+    module = LongestFirst(cell).eval()
+    example = (tensors(3, 6, FEATURES), torch.tensor([6, 4, 2]))
+    report = export_module(module, example, tmp_path / "m.onnx", stream=stream)
+    assert report.parity.ok
+    x, lengths = tensors(4, 9, FEATURES), torch.tensor([2, 9, 5, 9])
+    order = lengths.argsort(descending=True, stable=True)
+    with torch.no_grad():
+        expected = module(x[order], lengths[order])[order.argsort()]
+    states = {s.input: np.zeros((4, 1, HIDDEN), np.float32) for s in report.spec.states}
+    found = run_file(open_file(tmp_path / "m.onnx"), x=x, lengths=lengths, **states)
+    assert_close(found["output"] if "output" in found else found["output_0"], expected)
 
 
 class Continued(nn.Module):
