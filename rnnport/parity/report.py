@@ -69,7 +69,7 @@ class ParityReport:
     candidate: str
     atol: float
     rtol: float
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...] = field(repr=False)  # thousands of numbers
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)  # files, seed, versions

@@ -53,7 +53,8 @@ def read_axes(
     if not _steps_only(calls) and not any(TIME in axes for axes in shapes.values()):
         name = next(iter(example))
         raise RequestError(
-            f"no input has a time axis; give its axes: inputs={{'{name}': ('batch', 'time', …)}}"
+            f"no input has a time axis; give its axes: inputs={{'{name}': ('batch', 'time', …)}}, "
+            f"or --input '{name}=float32[batch,time,…]'"
         )
     return shapes
 

@@ -172,7 +172,9 @@ def _read(path: Path) -> dict[str, Tensor]:
                 f"{path} holds more than weights, and loading it could run foreign code; save "
                 "module.state_dict() instead"
             ) from error
-        raise ModelFileError(f"{path} is not a readable weights file: {error}") from error
+        raise ModelFileError(
+            f"{path} is not a readable weights file: {type(error).__name__}: {error}"
+        ) from error
     return _state_dict(found, path)
 
 

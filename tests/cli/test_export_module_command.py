@@ -184,7 +184,10 @@ def test_a_factory_that_does_not_fit(folder, source, options, message):
         ([X, X], "--input x is given twice"),
         (["x=float32[batch,time,9]"], "does not run on its example (x [3, 24, 9])"),
         (["y=float32[batch,time,8]"], "the example does not fit Tagger.forward"),
-        (["x=float32[batch,steps,8]"], "no input has a time axis"),
+        (
+            ["x=float32[batch,steps,8]"],
+            "the axis 'steps' of 'x' is the time of the recurrent layers",
+        ),
     ],
 )
 def test_an_input_that_does_not_fit(folder, inputs, message):
