@@ -46,6 +46,10 @@ def export(
         list[str] | None,
         typer.Option("--set", metavar="ARGUMENT=VALUE", help="An argument of a factory."),
     ] = None,
+    float32: Annotated[
+        bool,
+        typer.Option("--float32", help="Convert a factory's module in float64 to float32."),
+    ] = False,
     stream: Annotated[
         bool, typer.Option("--stream", help="Make every state an input and an output.")
     ] = False,
@@ -77,6 +81,7 @@ def export(
         inputs=inputs or (),
         weights=weights,
         settings=settings or (),
+        float32=float32,
         stream=stream,
         states=state_pairs(state) if state else None,
         opset=opset,

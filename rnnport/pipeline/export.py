@@ -78,6 +78,7 @@ def export_factory(
     inputs: Sequence[str],
     settings: Sequence[str] = (),
     weights: str | Path | None = None,
+    float32: bool = False,
     stream: bool = False,
     states: Mapping[str, str] | None = None,
     opset: int = _DEFAULT_OPSET,
@@ -92,6 +93,7 @@ def export_factory(
         inputs: each input described, ``x=float32[batch,time,39]``; the example is made from them.
         settings: the factory's arguments, ``name=value``.
         weights: a ``.pt`` or ``.safetensors`` file with the module's state_dict.
+        float32: convert a module in float64, for which runtimes have no recurrent kernels.
         stream: as for ``export``.
         states: as for ``export``.
         opset: as for ``export``.
@@ -119,6 +121,8 @@ def export_factory(
     module = make_module(name, settings)
     if weights is not None:
         load_weights(module, Path(weights))
+    if float32:
+        module.float()
     return export_module(
         module,
         make_example(specs),
@@ -141,6 +145,7 @@ def export_source(
     weights: str | Path | None = None,
     settings: Sequence[str] = (),
     states: Mapping[str, str] | None = None,
+    float32: bool = False,
     **wishes: Any,
 ) -> ExportReport:
     """Write a model file from what the command line names: a run folder, or a factory."""
@@ -154,10 +159,11 @@ def export_source(
             settings=settings,
             weights=weights,
             states=states,
+            float32=float32,
             **wishes,
         )
     given = {"--input": inputs or None, "--weights": weights, "--set": settings or None}
-    _refuse_given(given | {"--state": states})
+    _refuse_given(given | {"--state": states, "--float32": float32 or None})
     return export(source, path=path, **wishes)
 
 

@@ -127,6 +127,8 @@ def of_factory(
     module = make_module(name, settings or ())
     if weights is not None:
         load_weights(module, Path(weights))
+    module.float()  # what the file computes in; a factory may give float64
+    module.float()  # what the file computes in; a factory may give float64
     return of_module(path, own, module, example)
 
 

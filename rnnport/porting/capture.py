@@ -186,7 +186,8 @@ def refuse_unportable(call: RecurrentCall) -> None:
     if call.x.dtype != torch.float32:
         raise UnsupportedModelError(
             f"the {name} of {call.label} computes in {str(call.x.dtype).split('.')[1]}, for which "
-            "ONNX Runtime has no kernel; export module.float() with a float32 example"
+            "ONNX Runtime has no kernel; export module.float() with a float32 example, or a "
+            "factory with --float32"
         )
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from rnnport.cli.main import app
 from rnnport.porting.factory_name import factory_name
 from rnnport.porting.input_spec import make_example, read_inputs
+from rnnport.porting.loading import make_module
 
 SOURCE = """
 import torch
@@ -196,6 +197,27 @@ def test_an_input_that_does_not_fit(folder, inputs, message):
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert not (folder / "m.onnx").exists()
+
+
+def test_a_module_in_float64_is_exported_as_float32_on_request_alone(folder):
+    with (folder / "their_models.py").open("a") as file:
+        file.write("\n\ndef precise():\n    return Tagger().double()\n")
+    given = ["their_models.py:precise", "--input", "x=float64[batch,time,8]", "-o", "m.onnx"]
+    refused = export(*given)
+    assert refused.exit_code == 2
+    assert "computes in float64" in refused.stderr
+    assert "--float32" in refused.stderr
+    assert not (folder / "m.onnx").exists()
+    torch.save(make_module(factory_name("their_models.py:precise"), ()).state_dict(), "w.pt")
+    asked = export(
+        "their_models.py:precise", "--input", X, "--weights", "w.pt", "-o", "m.onnx", "--float32"
+    )
+    assert asked.exit_code == 0, asked.output
+    verified = CliRunner().invoke(
+        app,
+        ["verify", "m.onnx", "--against", "their_models.py:precise", "--weights", "w.pt"],
+    )
+    assert verified.exit_code == 0, verified.output
 
 
 def test_a_module_needs_a_file_to_go_to(folder):
