@@ -167,6 +167,8 @@ def following(folder):
         text=True,
         bufsize=1,
         env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        # a parent that ignores Ctrl-C, as a job in the background does, would hand that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = threading.Timer(30, process.kill)  # an answer that never comes must not hang us
     deadline.start()
