@@ -6,9 +6,23 @@ import onnxruntime
 from native_layers import model_of
 from onnx import helper
 
+from rnnport.errors import UnavailableError
+from rnnport.native.library import level
+from rnnport.runtime.cpu import this_cpu
 from rnnport.runtime.provider import PROVIDER, claimed_nodes, offer_provider
 
 CPU = "CPUExecutionProvider"
+
+
+def _is_measured():
+    """Whether the provider's policy was measured on a processor like this one."""
+    try:
+        return level() == "avx2" and not this_cpu().features["avx512f"]
+    except UnavailableError:
+        return False  # without the library its tests are left out
+
+
+MEASURED = _is_measured()
 
 
 def plain_model(layer, given=("X",), *, opset=18, **attributes):

@@ -6,7 +6,7 @@ from rnnport.errors import UnavailableError
 from rnnport.native.library import library_path
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def library():
     """The path of the library."""
     try:

@@ -7,14 +7,11 @@ import onnxruntime
 import pytest
 from native_layers import Layer, random_call
 from onnx import TensorProto, helper, numpy_helper
-from plain_nodes import answers_of, plain_model, provider_session, stock_session
+from plain_nodes import MEASURED, answers_of, plain_model, provider_session, stock_session
 
-from rnnport.native.library import level
-from rnnport.runtime.cpu import this_cpu
 from rnnport.runtime.provider import claimed_nodes, told_placement
 
 LSTM, GRU, RNN = (Layer(op, "fp32") for op in ("LSTM", "GRU", "RNN"))
-MEASURED = level() == "avx2" and not this_cpu().features["avx512f"]
 
 
 def with_peepholes(model):

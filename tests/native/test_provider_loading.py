@@ -10,16 +10,13 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import helper
-from plain_nodes import CPU
+from plain_nodes import CPU, MEASURED
 from recurrent_files import Shape, build
 
 import rnnport
 from rnnport.errors import RequestError
-from rnnport.native.library import level
-from rnnport.runtime.cpu import this_cpu
 from rnnport.runtime.doctor import examine
 
-MEASURED = level() == "avx2" and not this_cpu().features["avx512f"]
 measured = pytest.mark.skipif(not MEASURED, reason="the policy claims nothing at this level")
 BOUND = {"fp32": 1e-5, "bf16": 1e-2}
 
