@@ -11,7 +11,6 @@ from rnnport.graph.scopes import Reading
 from rnnport.graph.sound import standard_opset
 
 TARGETS = ("ort-cpu", "ort-cuda")
-MEANT_FOR = {"int8": "ort-cpu", "bf16": "ort-cpu", "fp16": "ort-cuda"}  # where nothing is said
 BFLOAT16_OPSET = 13  # the first whose Cast knows it
 
 
